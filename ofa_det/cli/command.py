@@ -1,0 +1,95 @@
+"""From a typed config and a function to a command: help, YAML, overrides, one-line errors."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ofa_det.cli.memory import keep_freed_memory
+
+ConfigT = TypeVar("ConfigT")
+
+
+def command(
+    name: str, description: str, config_class: type[ConfigT], run: Callable[[ConfigT], None]
+) -> Callable[[Sequence[str] | None], int]:
+    """Makes the entry point of one command.
+
+    Args:
+        name: as typed after `ofa-det`.
+        description: one line.
+        config_class: frozen dataclass; its docstring's Args become the help.
+        run: does the work; a ValueError or OSError from it is the user's to mend.
+
+    Returns:
+        A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
+        130 after Ctrl-C.
+    """
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        parser = _parser(name, description, config_class)
+        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
+        try:
+            config = _parse(parser, config_class, argv)
+            keep_freed_memory()
+            with logging_redirect_tqdm():
+                run(config)
+        except ArgumentError as error:
+            print(f"ofa-det {name}: error: {_one_line(error)}; see --help", file=sys.stderr)
+            return 2
+        except (ValueError, OSError) as error:
+            print(f"ofa-det {name}: error: {_one_line(error)}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print(f"ofa-det {name}: interrupted", file=sys.stderr)
+            return 130
+        return 0
+
+    return main
+
+
+def config_yaml(config: Any) -> str:
+    """A config dataclass as complete YAML that `--config` reads back."""
+    return str(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, width=120, default_flow_style=None))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _parser(name: str, description: str, config_class: type[Any]) -> ArgumentParser:
+    parser = ArgumentParser(prog=f"ofa-det {name}", description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    parser.add_class_arguments(config_class)
+    return parser
+
+
+def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str] | None) -> ConfigT:
+    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}  # type: ignore[arg-type]
+    parsed = parser.instantiate(parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, switches)))
+    return config_class(**{field.name: parsed[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+
+
+def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
+    """Lets a boolean option stand alone: `--resume` is `--resume=true`."""
+    following = [*argv[1:], ""]
+    return [
+        f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
+        for word, after in zip(argv, following, strict=False)
+    ]
+
+
+def _one_line(error: BaseException) -> str:
+    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__

@@ -1,0 +1,44 @@
+"""`ofa-det COMMAND`: every command under one name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "quickstart": ("quickstart", "the whole way on generated images, in minutes"),
+    "fit-anchors": ("fit_anchors", "fit anchors to a data set's boxes"),
+    "train": ("train_det", "train an elastic detector, or one subnet of it"),
+    "search": ("search_det", "find the best subnet under a latency cap"),
+    "export": ("export_det", "turn a trained detector into .tflite or .onnx"),
+    "eval": ("eval_det", "COCO metrics of a run folder, .onnx or .tflite"),
+    "package": ("package_submission", "validate and package a .tflite as a submission"),
+    "label": ("label_with_teacher", "label images with a larger detector"),
+    "predict-latency": ("predict_latency", "predicted latency on a phone, with its error"),
+    "measure-latency": ("measure_latency", "measured latency here or on a phone"),
+    "detect": ("detect", "draw detections on an image"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: command and its options; `sys.argv[1:]` if none.
+
+    Returns:
+        Exit status: 2 for an unknown command, otherwise the command's.
+    """
+    name, *options = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("usage: ofa-det COMMAND [--help] [options]\n")
+        print("\n".join(f"  {command:<{width}}  {text}" for command, (_, text) in COMMANDS.items()))
+        return 0
+    if name not in COMMANDS:
+        print(f"ofa-det: error: expected one of {', '.join(COMMANDS)}, found {name!r}", file=sys.stderr)
+        return 2
+    # Imported on demand: a command should not wait for, or need, another command's libraries.
+    module = import_module(f"ofa_det.cli.{COMMANDS[name][0]}")
+    return int(module.main(options))

@@ -1,0 +1,1 @@
+"""Images, boxes and batches of COCO-format data sets."""

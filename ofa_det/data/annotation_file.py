@@ -1,0 +1,267 @@
+"""Strict reading of a COCO annotation file.
+
+A file whose structure is not COCO's is refused with one line. Single faults, which large hand-made data sets always
+have, are handled by a rule, counted and named:
+
+| found | done |
+|---|---|
+| image entry repeated (same id, same file) | later one skipped |
+| image id used for two files | refused: their annotations cannot be told apart |
+| annotation of an unknown image or category | skipped |
+| degenerate box: width or height not above 0, or not finite | skipped |
+| box wholly outside its image | skipped |
+| box that sticks out of its image | clipped; counted if it sticks out by more than 1 px |
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa_det.arch.files import read_json
+from ofa_det.data.categories import Category
+
+logger = logging.getLogger(__name__)
+
+ROUNDING_PX = 1.0
+"""Boxes that stick out by no more than this come from rounding and are not worth a warning."""
+
+_NAMED = 3
+
+
+class Problems:
+    """Counts faults by kind, and names the first few of each.
+
+    Args:
+        source: the file they are found in.
+    """
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._names: dict[str, list[str]] = defaultdict(list)
+        self._counts: dict[str, int] = defaultdict(int)
+
+    def add(self, kind: str, name: str) -> None:
+        """Counts one fault of a kind; `kind` says what was found and done, as in 'degenerate boxes skipped'."""
+        self._counts[kind] += 1
+        if len(self._names[kind]) < _NAMED:
+            self._names[kind].append(name)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Number of faults of each kind."""
+        return dict(self._counts)
+
+    def warn(self) -> None:
+        """Logs one warning for each kind."""
+        for kind, count in self._counts.items():
+            more = ", ..." if count > _NAMED else ""
+            logger.warning("%s: %d %s (%s%s)", self._source, count, kind, ", ".join(self._names[kind]), more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationTable:
+    """The content of an annotation file in flat arrays, which worker processes share without copies.
+
+    N images, M annotations ordered by image.
+
+    Args:
+        categories: by ascending id.
+        image_ids: (N,) ids.
+        file_names: N names relative to the image folder.
+        image_sizes: (N, 2) heights and widths, in pixels.
+        first: (N + 1,) the annotations of image i are first[i] .. first[i + 1].
+        boxes_px: (M, 4) x, y, width, height as stated, clipped to the image where they stick out by more than 1 px.
+        labels: (M,) positions in `categories`.
+        crowd: (M,) COCO's `iscrowd`.
+        areas: (M,) object areas in square pixels, by which COCO sorts small, medium and large.
+    """
+
+    categories: tuple[Category, ...]
+    image_ids: NDArray[np.int64]
+    file_names: tuple[str, ...]
+    image_sizes: NDArray[np.int64]
+    first: NDArray[np.int64]
+    boxes_px: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]
+
+
+def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
+    """Reads and checks a COCO annotation file; faults are logged as warnings, one for each kind.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not JSON, or its structure is not COCO's.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a COCO annotation file, found nothing at {path}; check the data root")
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object in {path}, found a {type(content).__name__}")
+    problems = Problems(path.name)
+    categories = _read_categories(_entries(content, "categories", path), path)
+    images = _read_images(_entries(content, "images", path), path, problems)
+    table = _read_boxes(_entries(content, "annotations", path), categories, images, path, problems)
+    problems.warn()
+    return table
+
+
+def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        found = "nothing" if key not in content else f"a {type(entries).__name__}"
+        raise ValueError(f"expected a list '{key}' in {path}, found {found}")
+    for position, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise ValueError(f"expected objects in '{key}' of {path}, found {entry!r:.40} at position {position}")
+    return entries
+
+
+def _field(entry: Mapping[str, Any], key: str, types: tuple[type, ...], where: str) -> Any:
+    value = entry.get(key)
+    # bool is an int to Python; in an annotation file it is a mistake.
+    if not isinstance(value, types) or isinstance(value, bool):
+        names = " or ".join(kind.__name__ for kind in types)
+        raise ValueError(f"expected '{key}' of type {names} in {where}, found {value!r:.40}")
+    return value
+
+
+def _read_categories(entries: Sequence[Mapping[str, Any]], path: Path) -> tuple[Category, ...]:
+    categories = {}
+    for position, entry in enumerate(entries):
+        where = f"categories[{position}] of {path}"
+        category = Category(id=_field(entry, "id", (int,), where), name=_field(entry, "name", (str,), where))
+        if category.id in categories:
+            raise ValueError(f"expected distinct category ids in {path}, found {category.id} twice")
+        categories[category.id] = category
+    if not categories:
+        raise ValueError(f"expected at least one category in {path}, found none")
+    return tuple(categories[key] for key in sorted(categories))
+
+
+def _read_images(
+    entries: Sequence[Mapping[str, Any]], path: Path, problems: Problems
+) -> dict[int, tuple[str, int, int]]:
+    """Image id -> file name, height, width."""
+    images: dict[int, tuple[str, int, int]] = {}
+    for position, entry in enumerate(entries):
+        where = f"images[{position}] of {path}"
+        image_id = _field(entry, "id", (int,), where)
+        name = _field(entry, "file_name", (str,), where)
+        width, height = (int(_field(entry, key, (int, float), where)) for key in ("width", "height"))
+        if width < 1 or height < 1:
+            raise ValueError(f"expected a positive width and height in {where}, found {width} x {height}")
+        if image_id not in images:
+            images[image_id] = (name, height, width)
+        elif images[image_id][0] == name:
+            problems.add("repeated image entries skipped", f"image {image_id}")
+        else:
+            raise ValueError(f"expected one image for id {image_id} in {path}, found {images[image_id][0]} and {name}")
+    if not images:
+        raise ValueError(f"expected at least one image in {path}, found none")
+    return images
+
+
+def _read_boxes(
+    entries: Sequence[Mapping[str, Any]],
+    categories: tuple[Category, ...],
+    images: Mapping[int, tuple[str, int, int]],
+    path: Path,
+    problems: Problems,
+) -> AnnotationTable:
+    image_positions = {image_id: position for position, image_id in enumerate(images)}
+    label_of = {category.id: label for label, category in enumerate(categories)}
+    names, positions, labels, boxes, crowd, areas = [], [], [], [], [], []
+    for position, entry in enumerate(entries):
+        where = f"annotations[{position}] of {path}"
+        name = f"annotation {entry.get('id', f'at position {position}')}"
+        image_id = _field(entry, "image_id", (int,), where)
+        category_id = _field(entry, "category_id", (int,), where)
+        box = _field(entry, "bbox", (list,), where)
+        if len(box) != 4 or not all(type(value) in (int, float) for value in box):
+            raise ValueError(f"expected a 'bbox' of 4 numbers in {where}, found {box!r:.60}")
+        if image_id not in image_positions:
+            problems.add("annotations of unknown images skipped", f"{name} of image {image_id}")
+        elif category_id not in label_of:
+            problems.add("annotations of unknown categories skipped", f"{name} of category {category_id}")
+        else:
+            names.append(name)
+            positions.append(image_positions[image_id])
+            labels.append(label_of[category_id])
+            boxes.append(box)
+            crowd.append(_crowd_flag(entry, where))
+            areas.append(_field(entry, "area", (int, float), where) if "area" in entry else np.nan)
+
+    position_array = np.array(positions, np.int64)
+    image_sizes = np.array([size for _, *size in images.values()], np.int64).reshape(-1, 2)
+    boxes_px, kept = _checked_boxes(
+        np.array(boxes, np.float64).reshape(-1, 4), image_sizes[position_array], names, problems
+    )
+    area_array = np.array(areas, np.float64)
+    area_array = np.where(np.isfinite(area_array), area_array, boxes_px[:, 2] * boxes_px[:, 3])
+    order = np.argsort(position_array, kind="stable")
+    order = order[kept[order]]
+    return AnnotationTable(
+        categories=categories,
+        image_ids=np.array(list(images), np.int64),
+        file_names=tuple(name for name, *_ in images.values()),
+        image_sizes=image_sizes,
+        first=np.searchsorted(position_array[order], np.arange(len(images) + 1)),
+        boxes_px=boxes_px[order],
+        labels=np.array(labels, np.int64)[order],
+        crowd=np.array(crowd, np.bool_)[order],
+        areas=area_array[order],
+    )
+
+
+def _crowd_flag(entry: Mapping[str, Any], where: str) -> bool:
+    flag = entry.get("iscrowd", 0)
+    if flag not in (0, 1):
+        raise ValueError(f"expected 'iscrowd' to be 0 or 1 in {where}, found {flag!r:.40}")
+    return bool(flag)
+
+
+def _checked_boxes(
+    boxes: NDArray[np.float64], sizes: NDArray[np.int64], names: Sequence[str], problems: Problems
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Applies the box rules of this module.
+
+    Args:
+        boxes: (M, 4) x, y, width, height in pixels.
+        sizes: (M, 2) heights and widths of their images.
+        names: M names for the warnings.
+        problems: where faults are counted.
+
+    Returns:
+        (M, 4) boxes, clipped where they stick out by more than rounding; (M,) which of them are kept.
+    """
+    limits = sizes[:, ::-1]
+    with np.errstate(invalid="ignore"):  # Not-a-number compares false, which is what is wanted.
+        proper = np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+        low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
+        clipped_low, clipped_high = np.clip(low, 0, limits), np.clip(high, 0, limits)
+        # Judged as the network will see them: a sliver that vanishes in normalised float32 is no box either.
+        extent = (clipped_high / limits).astype(np.float32) - (clipped_low / limits).astype(np.float32)
+        inside: NDArray[np.bool_] = proper & np.all(extent > 0, axis=1)
+        overhang = np.maximum(clipped_low - low, high - clipped_high).max(axis=1, initial=0)
+        sticks_out = inside & (overhang > ROUNDING_PX)
+    for kind, found in (
+        ("degenerate boxes skipped", ~proper),
+        ("boxes outside their image skipped", proper & ~inside),
+        ("boxes that stick out of their image clipped", sticks_out),
+    ):
+        for position in np.flatnonzero(found).tolist():
+            problems.add(kind, names[position])
+    clipped = np.concatenate([clipped_low, clipped_high - clipped_low], axis=1)
+    return np.where(sticks_out[:, None], clipped, boxes), inside

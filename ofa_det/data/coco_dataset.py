@@ -1,0 +1,159 @@
+"""A COCO-format data set: images, boxes, and the ground truth that pycocotools is given."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ofa_det.data.annotation_file import AnnotationTable, Problems, read_annotation_file
+from ofa_det.data.annotations import Annotations
+from ofa_det.data.categories import Category
+from ofa_det.data.images import image_sizes, read_image
+
+logger = logging.getLogger(__name__)
+
+
+class CocoDataset:
+    """Images of one split, addressed by position 0 .. len - 1.
+
+    Args:
+        table: a checked annotation file.
+        image_folder: where its images lie.
+        rows: which of the table's images belong to the data set, in this order.
+    """
+
+    def __init__(self, table: AnnotationTable, image_folder: str | os.PathLike[str], rows: NDArray[np.int64]) -> None:
+        self._table = table
+        self._folder = Path(image_folder)
+        self._rows = rows
+
+    @classmethod
+    def open(cls, annotation_file: str | os.PathLike[str], image_folder: str | os.PathLike[str]) -> CocoDataset:
+        """Opens a data set after a check of the annotations and of every image's header.
+
+        Faults of single annotations are handled as `ofa_det.data.annotation_file` states. Images whose header cannot
+        be read are skipped with a warning; a size that is not the stated one is warned of, and boxes are taken
+        relative to the stated size.
+
+        Raises:
+            FileNotFoundError: no annotation file.
+            ValueError: the annotation file is malformed, images are missing, or none is readable.
+        """
+        table = read_annotation_file(annotation_file)
+        folder = Path(image_folder)
+        if not folder.is_dir():
+            raise ValueError(f"expected a folder of images, found nothing at {folder}; check the data root")
+        return cls(table, folder, _readable_rows(table, folder, Path(annotation_file)))
+
+    def subset(self, positions: NDArray[np.int64]) -> CocoDataset:
+        """The data set of the images at the given positions, in that order."""
+        return CocoDataset(self._table, self._folder, self._rows[positions])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """By ascending id; labels are positions in it."""
+        return self._table.categories
+
+    def image_id(self, index: int) -> int:
+        """The image's id in the annotation file."""
+        return int(self._table.image_ids[self._rows[index]])
+
+    def file_name(self, index: int) -> str:
+        """The image's file name, relative to the image folder."""
+        return self._table.file_names[int(self._rows[index])]
+
+    def image_size(self, index: int) -> tuple[int, int]:
+        """(height, width) that the annotation file states, in pixels."""
+        height, width = self._table.image_sizes[self._rows[index]]
+        return int(height), int(width)
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The image as (H, W, 3) RGB.
+
+        Raises:
+            ValueError: its pixels cannot be decoded.
+        """
+        return read_image(self._folder / self.file_name(index), self.image_size(index))
+
+    def annotations(self, index: int) -> Annotations:
+        """The boxes of an image, crowd boxes among them."""
+        chosen = self._annotations_of(index)
+        height, width = self.image_size(index)
+        xy, wh = np.hsplit(self._table.boxes_px[chosen], 2)
+        boxes = np.concatenate([xy, xy + wh], axis=1) / (width, height, width, height)
+        return Annotations(
+            boxes=boxes.clip(0, 1).astype(np.float32),
+            labels=self._table.labels[chosen],
+            crowd=self._table.crowd[chosen],
+        )
+
+    def box_sizes(self) -> NDArray[np.float32]:
+        """(N, 2) width and height of all boxes but crowds, as fractions of their images."""
+        found = [self.annotations(index) for index in range(len(self))]
+        boxes = np.concatenate([a.boxes[~a.crowd] for a in found] or [np.zeros((0, 4), np.float32)])
+        return np.asarray(boxes[:, 2:] - boxes[:, :2])
+
+    def ground_truth(self) -> dict[str, Any]:
+        """The data set as a COCO dictionary, limited to its own images.
+
+        Boxes, areas, crowd flags, image and category ids are those of the file. Annotation ids are numbered anew from
+        1, since pycocotools takes a match with annotation 0 for no match.
+        """
+        images = []
+        annotations: list[dict[str, Any]] = []
+        for index in range(len(self)):
+            height, width = self.image_size(index)
+            image_id = self.image_id(index)
+            images.append({"id": image_id, "file_name": self.file_name(index), "width": width, "height": height})
+            for row in range(*self._annotations_of(index).indices(len(self._table.labels))):
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": image_id,
+                        "category_id": self.categories[self._table.labels[row]].id,
+                        "bbox": self._table.boxes_px[row].tolist(),
+                        "area": float(self._table.areas[row]),
+                        "iscrowd": int(self._table.crowd[row]),
+                    }
+                )
+        categories = [{"id": category.id, "name": category.name} for category in self.categories]
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def _annotations_of(self, index: int) -> slice:
+        row = self._rows[index]
+        return slice(int(self._table.first[row]), int(self._table.first[row + 1]))
+
+
+def _readable_rows(table: AnnotationTable, folder: Path, annotation_file: Path) -> NDArray[np.int64]:
+    """The images that can be used; only headers are read, about 0.1 ms an image."""
+    problems = Problems(annotation_file.name)
+    readable, missing = [], []
+    for row, name in enumerate(table.file_names):
+        try:
+            sizes = image_sizes(folder / name)
+        except (FileNotFoundError, NotADirectoryError):
+            missing.append(name)
+            continue
+        except ValueError:
+            problems.add("unreadable images skipped", name)
+            continue
+        if tuple(table.image_sizes[row].tolist()) not in sizes:
+            problems.add("images of another size than stated; boxes are taken relative to the stated size", name)
+        readable.append(row)
+    if missing:
+        raise ValueError(
+            f"expected every image of {annotation_file} in {folder}, found {len(missing)} of {len(table.file_names)} "
+            f"missing, the first {missing[0]}; add them or remove their entries"
+        )
+    problems.warn()
+    if not readable:
+        raise ValueError(f"expected readable images in {folder}, found none of {len(table.file_names)}")
+    return np.array(readable, np.int64)

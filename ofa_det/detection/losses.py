@@ -1,0 +1,130 @@
+"""Training losses of one network's output against matched anchors, and against a teacher's output."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ofa_det.detection.box_coder import decode
+from ofa_det.detection.boxes import generalised_iou
+from ofa_det.detection.matching import IGNORED
+
+
+class DetectorOutput(NamedTuple):
+    """What a detector network gives.
+
+    Args:
+        box_codes: (B, A, 4) (dx, dy, dw, dh), see `box_coder`.
+        logits: (B, A, C) class logits, before the sigmoid.
+    """
+
+    box_codes: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the losses.
+
+    Args:
+        focal_gamma: focusing exponent of the classification loss (Focal Loss, equation 4).
+        focal_alpha: weight of the positive targets against 1 - alpha of the others.
+        box_weight: factor of the generalised-IoU loss.
+        distill_weight: factor of the losses against the teacher, on matched anchors only (distilling all anchors
+            hurts light detectors).
+    """
+
+    focal_gamma: float = 2.0
+    focal_alpha: float = 0.25
+    box_weight: float = 2.0
+    distill_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.focal_gamma < 0 or not 0 < self.focal_alpha < 1:
+            raise ValueError(
+                f"expected focal_gamma >= 0 and 0 < focal_alpha < 1, found {self.focal_gamma}, {self.focal_alpha}"
+            )
+        if self.box_weight < 0 or self.distill_weight < 0:
+            raise ValueError(f"expected weights >= 0, found {self.box_weight} and {self.distill_weight}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatchedTargets:
+    """Targets of a batch, anchor by anchor; the same for every subnet that trains on it.
+
+    Args:
+        matches: (B, A) object index, `BACKGROUND` or `IGNORED`.
+        classes: (P,) label of each positive anchor, in the order of `matches >= 0`.
+        boxes: (P, 4) xyxy box of each positive anchor.
+        anchors: (P, 4) each positive anchor.
+    """
+
+    matches: Tensor
+    classes: Tensor
+    boxes: Tensor
+    anchors: Tensor
+
+    @property
+    def positive(self) -> Tensor:
+        """(B, A) which anchors answer for an object."""
+        return self.matches >= 0
+
+
+class DetectionLosses(NamedTuple):
+    """Scalar losses, weighted, each per positive anchor of the batch."""
+
+    classification: Tensor
+    box: Tensor
+    distillation: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """Their sum."""
+        return self.classification + self.box + self.distillation
+
+
+def detection_losses(
+    output: DetectorOutput, targets: MatchedTargets, config: LossConfig, teacher: DetectorOutput | None = None
+) -> DetectionLosses:
+    """Focal and generalised-IoU losses, and with a teacher the distance to it on the positive anchors.
+
+    Args:
+        output: of the network that trains.
+        targets: what each anchor should give.
+        config: weights.
+        teacher: output of a stronger network on the same images and anchors.
+
+    Returns:
+        Scalar losses; zero boxes in the batch give a box loss of zero.
+    """
+    positive = targets.positive
+    count = positive.sum().clamp(min=1)
+    wanted = torch.zeros_like(output.logits)
+    wanted[positive] = F.one_hot(targets.classes, output.logits.shape[-1]).to(wanted.dtype)
+    trained = (targets.matches != IGNORED).unsqueeze(-1)
+    classification = (_focal_loss(output.logits, wanted, config) * trained).sum() / count
+
+    boxes = decode(output.box_codes[positive], targets.anchors)
+    _, overlap = generalised_iou(boxes, targets.boxes)
+    box = config.box_weight * (1 - overlap).sum() / count
+
+    distillation = output.logits.new_zeros(())
+    if teacher is not None and config.distill_weight > 0:
+        soft = teacher.logits[positive].sigmoid()
+        _, agreement = generalised_iou(boxes, decode(teacher.box_codes[positive], targets.anchors))
+        classes = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="sum")
+        distillation = config.distill_weight * (classes + config.box_weight * (1 - agreement).sum()) / count
+    return DetectionLosses(classification, box, distillation)
+
+
+def _focal_loss(logits: Tensor, wanted: Tensor, config: LossConfig) -> Tensor:
+    """Element-wise sigmoid focal loss."""
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    probability = logits.sigmoid()
+    miss = (wanted - probability).abs()
+    alpha = config.focal_alpha * wanted + (1 - config.focal_alpha) * (1 - wanted)
+    return alpha * miss**config.focal_gamma * cross_entropy

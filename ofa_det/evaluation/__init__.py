@@ -1,0 +1,1 @@
+"""Detections to metrics and pictures, whatever runs the detector."""

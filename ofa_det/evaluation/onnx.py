@@ -1,0 +1,103 @@
+"""Runs an exported `.onnx` detector."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from ofa_det.detection.detections import Detections
+from ofa_det.detection.postprocessing import PostProcessConfig, postprocess
+
+METADATA_KEY = "ofa_det"
+SCHEMA_VERSION = 1
+INPUT_NAME = "images"
+OUTPUT_NAMES = ("boxes", "scores")
+
+
+class OnnxDetector:
+    """An `.onnx` detector of `tools/export_det.py` as a `Predictor`.
+
+    The file takes one uint8 RGB image (1, H, W, 3) and gives boxes (1, A, 4) xyxy and scores (1, A, C); suppression
+    happens here, with the attributes that the file's metadata names.
+
+    Args:
+        path: the file.
+        num_threads: threads that the runtime uses for one operator.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no ONNX model, or not one of our export.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"expected an .onnx file, found nothing at {path}")
+        self._session = _session(path, num_threads)
+        metadata = _metadata(path, self._session)
+        self._category_ids = np.array(metadata["class_category_ids"], dtype=np.int64)
+        self._post_processing = PostProcessConfig(**metadata["post_processing"])
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the images it takes, in pixels."""
+        _, height, width, _ = self._session.get_inputs()[0].shape
+        return height, width
+
+    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
+        """Detects objects, image by image.
+
+        Args:
+            images: (B, H, W, 3) RGB, stretched to `input_size`.
+
+        Returns:
+            B detections.
+
+        Raises:
+            ValueError: images of another size or type.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
+            raise ValueError(
+                f"expected uint8 images (B, {self.input_size[0]}, {self.input_size[1]}, 3), "
+                f"found {images.dtype} {images.shape}"
+            )
+        return [self._predict_one(image) for image in images]
+
+    def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
+        boxes, scores = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
+        kept_boxes, kept_scores, labels = postprocess(
+            torch.from_numpy(boxes[0]), torch.from_numpy(scores[0]), self._post_processing
+        )
+        return Detections(
+            boxes=kept_boxes.numpy(), scores=kept_scores.numpy(), category_ids=self._category_ids[labels.numpy()]
+        )
+
+
+def _session(path: Path, num_threads: int) -> onnxruntime.InferenceSession:
+    if num_threads < 1:
+        raise ValueError(f"expected num_threads >= 1, found {num_threads}")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    try:
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's exceptions share no public base class
+        raise ValueError(f"expected an ONNX model in {path}, found: {error}") from error
+
+
+def _metadata(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    metadata: dict[str, Any] = json.loads(text) if text else {}
+    if metadata.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(
+            f"expected metadata {METADATA_KEY!r} of schema_version {SCHEMA_VERSION} in {path}, "
+            f"found {metadata.get('schema_version')}; export the detector with tools/export_det.py --format onnx"
+        )
+    return metadata

@@ -1,0 +1,91 @@
+"""Opens a detector of any kind from its path."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from ofa_det.arch.files import read_json
+from ofa_det.data.categories import Category
+from ofa_det.detection.detections import Predictor
+from ofa_det.evaluation.torch_detector import TorchDetector
+from ofa_det.models.run_folder import MODEL_FILE, load_detector, read_description
+
+LABELS_FILE = "labels.txt"
+MANIFEST_FILE = "manifest.json"
+
+
+def open_predictor(path: str | os.PathLike[str], *, device: str = "cpu") -> Predictor:
+    """Opens a run folder, an `.onnx` or a `.tflite` file.
+
+    Args:
+        path: of the detector.
+        device: torch device that a run folder's network runs on; the others run on the CPU.
+
+    Raises:
+        FileNotFoundError: nothing at that path, or a folder without a model.
+        ValueError: not a detector that can be run.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"expected a run folder, .onnx or .tflite file, found nothing at {path}")
+    if path.is_dir():
+        trained = load_detector(path)
+        return TorchDetector(trained.detector, trained.categories, device=device)
+    # Imported where they are needed: a machine that trains need not have every runtime.
+    if path.suffix == ".onnx":
+        from ofa_det.evaluation.onnx import OnnxDetector
+
+        return OnnxDetector(path)
+    if path.suffix == ".tflite":
+        from ofa_det.evaluation.tflite import TfliteDetector
+
+        return TfliteDetector(path)
+    raise ValueError(f"expected a run folder, .onnx or .tflite file, found {path}")
+
+
+def model_categories(
+    path: str | os.PathLike[str], *, labels: str | os.PathLike[str] | None = None
+) -> tuple[Category, ...]:
+    """The names of what a detector finds.
+
+    A run folder knows its categories. For a file they come from a list of labels: line i names class i, whose category
+    id stands in the manifest beside the model or is i + 1; `???` marks a class that is not used.
+
+    Args:
+        path: the detector.
+        labels: list of labels; by default `labels.txt` beside the model, if there is one.
+
+    Returns:
+        The categories that have a name; empty where nothing tells.
+
+    Raises:
+        FileNotFoundError: the list of labels is missing.
+        ValueError: the list and the manifest speak of different numbers of classes.
+    """
+    path = Path(path)
+    if labels is None and path.is_dir():
+        return read_description(path).categories
+    file = Path(labels) if labels is not None else path.with_name(LABELS_FILE)
+    if labels is None and not file.is_file():
+        return ()
+    if not file.is_file():
+        raise FileNotFoundError(f"expected a list of labels, found nothing at {file}")
+    names = file.read_text().splitlines()
+    manifest = path.with_name(MANIFEST_FILE)
+    ids = read_json(manifest)["class_category_ids"] if manifest.is_file() else range(1, len(names) + 1)
+    if len(ids) != len(names):
+        raise ValueError(f"expected {len(ids)} labels in {file}, as {manifest} lists, found {len(names)}")
+    return tuple(
+        Category(id=category_id, name=name)
+        for category_id, name in zip(ids, names, strict=True)
+        if category_id is not None and name.strip("?")
+    )
+
+
+def model_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash of a model file, for a run folder that of its weights, as hexadecimal digits."""
+    path = Path(path)
+    with (path / MODEL_FILE if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""Runs a detector over a data set and scores it, the same way whatever runs the detector."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.loading import image_batches
+from ofa_det.detection.detections import Detections, Predictor
+from ofa_det.evaluation.metrics import Metrics, coco_metrics
+
+logger = logging.getLogger(__name__)
+
+# Rounding before scoring, so that the file of detections gives exactly the numbers reported with it.
+_BOX_DECIMALS = 3
+_SCORE_DECIMALS = 6
+
+
+def evaluate(predictor: Predictor, dataset: CocoDataset, *, progress: bool = False, batch_size: int = 8) -> Metrics:
+    """Scores a detector on every image of a data set.
+
+    Images are stretched to the detector's input, as OVIC does, and boxes are taken as the detector gives them, not
+    clipped to the image.
+
+    Args:
+        predictor: the detector.
+        dataset: images and ground truth.
+        progress: show a progress bar.
+        batch_size: images given to the detector at once; does not change the result but for rounding.
+
+    Returns:
+        The metrics, with the detections they are made from.
+
+    Raises:
+        ValueError: no object to find in the data set.
+    """
+    ground_truth = dataset.ground_truth()
+    results: list[dict[str, Any]] = []
+    detections = predictions(predictor, dataset, batch_size=batch_size)
+    bar = tqdm(detections, total=len(dataset), desc="evaluate", unit="image", disable=not progress)
+    for index, found in enumerate(bar):
+        results += coco_results(found, dataset.image_id(index), dataset.image_size(index))
+    known = {category.id for category in dataset.categories}
+    if results and not any(result["category_id"] in known for result in results):
+        logger.warning(
+            "none of %d detections is of a category of the data set; was the detector trained on other categories?",
+            len(results),
+        )
+    return coco_metrics(ground_truth, results)
+
+
+def predictions(predictor: Predictor, dataset: CocoDataset, *, batch_size: int = 8) -> Iterator[Detections]:
+    """Yields the detections of every image, in the order of the data set."""
+    for images in image_batches(dataset, size=predictor.input_size, batch_size=batch_size):
+        yield from predictor.predict(images)
+
+
+def coco_results(detections: Detections, image_id: int, image_size: tuple[int, int]) -> list[dict[str, Any]]:
+    """Detections of one image in COCO result format.
+
+    Args:
+        detections: normalised to the image.
+        image_id: the image's id.
+        image_size: its (height, width), in pixels.
+
+    Returns:
+        Entries with image_id, category_id, bbox (x, y, width, height in pixels) and score.
+    """
+    height, width = image_size
+    boxes = detections.boxes.astype(np.float64) * (width, height, width, height)
+    boxes[:, 2:] -= boxes[:, :2]
+    return [
+        {"image_id": image_id, "category_id": category_id, "bbox": box, "score": score}
+        for category_id, box, score in zip(
+            detections.category_ids.tolist(),
+            boxes.round(_BOX_DECIMALS).tolist(),
+            detections.scores.astype(np.float64).round(_SCORE_DECIMALS).tolist(),
+            strict=True,
+        )
+    ]

@@ -1,0 +1,159 @@
+"""Runs any `.tflite` detector that ends in TFLite_Detection_PostProcess."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from numpy.typing import NDArray
+
+from ofa_det.arch.files import read_json
+from ofa_det.detection.detections import Detections
+from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
+
+POSTPROCESS_OP = "TFLite_Detection_PostProcess"
+MANIFEST_FILE = "manifest.json"
+
+
+class TfliteDetector:
+    """A `.tflite` detector as a `Predictor`.
+
+    Raw RGB bytes go into a uint8 input, (x - 128) / 128 into a float32 one. The class indices are mapped by the
+    `class_category_ids` of a `manifest.json` beside the file; without one, the category id is class + 1, as in the
+    COCO label map that the TF models and OVIC use. Detections of a class without a category are dropped.
+
+    Args:
+        path: the file.
+        num_threads: threads that the interpreter uses for one image.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no TFLite model, does not end in the op, takes another input, or the manifest beside it
+            describes another file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a .tflite file, found nothing at {path}")
+        content = path.read_bytes()
+        self._path = path
+        self._interpreter = _interpreter(path, content, num_threads)
+        self._input = _image_input(path, self._interpreter)
+        self._outputs = _postprocess_outputs(path, self._interpreter)
+        self._class_category_ids = _class_category_ids(path, content)
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the images it takes, in pixels."""
+        _, height, width, _ = self._input["shape"].tolist()
+        return height, width
+
+    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
+        """Detects objects, image by image.
+
+        Args:
+            images: (B, H, W, 3) RGB, stretched to `input_size`.
+
+        Returns:
+            B detections.
+
+        Raises:
+            ValueError: images of another size or type, or a class that the manifest does not list.
+        """
+        if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
+            raise ValueError(
+                f"expected uint8 images (B, {self.input_size[0]}, {self.input_size[1]}, 3), "
+                f"found {images.dtype} {images.shape}"
+            )
+        return [self._predict_one(image) for image in images]
+
+    def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
+        values: NDArray[Any] = image[None]
+        if self._input["dtype"] == np.float32:
+            values = (values.astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE
+        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.invoke()
+        boxes, classes, scores, count = (self._interpreter.get_tensor(index) for index in self._outputs)
+        # The op counts candidates, of which there can be more than rows; rows beyond the count are not written.
+        rows = min(int(count.reshape(-1)[0]), scores.size)
+        ymin_xmin_ymax_xmax = boxes.reshape(-1, 4)[:rows]
+        labels = np.rint(classes.reshape(-1)[:rows]).astype(np.int64)
+        scores = scores.reshape(-1)[:rows]
+        category_ids, known = self._categories(labels)
+        order = np.flatnonzero(known)
+        order = order[np.argsort(-scores[order], kind="stable")]
+        return Detections(
+            boxes=ymin_xmin_ymax_xmax[order][:, [1, 0, 3, 2]].astype(np.float32),
+            scores=scores[order].astype(np.float32),
+            category_ids=category_ids[order],
+        )
+
+    def _categories(self, labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Category ids (N,) of class indices (N,), and which of them are known."""
+        if self._class_category_ids is None:
+            return labels + 1, np.ones(len(labels), dtype=np.bool_)
+        if len(labels) and not 0 <= labels.min() <= labels.max() < len(self._class_category_ids):
+            raise ValueError(
+                f"expected classes below {len(self._class_category_ids)}, as {MANIFEST_FILE} beside {self._path} "
+                f"lists, found {labels.max()}; export the model again"
+            )
+        known = np.array([self._class_category_ids[label] is not None for label in labels], dtype=np.bool_)
+        ids = np.array([self._class_category_ids[label] or 0 for label in labels], dtype=np.int64)
+        return ids, known
+
+
+def _interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
+    if num_threads < 1:
+        raise ValueError(f"expected num_threads >= 1, found {num_threads}")
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=num_threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
+    return interpreter
+
+
+def _image_input(path: Path, interpreter: Interpreter) -> dict[str, Any]:
+    inputs: list[dict[str, Any]] = interpreter.get_input_details()
+    shapes = [(entry["shape"].tolist(), np.dtype(entry["dtype"]).name) for entry in inputs]
+    if len(inputs) != 1 or len(shapes[0][0]) != 4 or shapes[0][0][0] != 1 or shapes[0][0][3] != 3:
+        raise ValueError(f"expected one image input [1, H, W, 3] in {path}, found {shapes}")
+    if inputs[0]["dtype"] not in (np.uint8, np.float32):
+        raise ValueError(f"expected a uint8 or float32 input in {path}, found {shapes[0][1]}")
+    return inputs[0]
+
+
+def _postprocess_outputs(path: Path, interpreter: Interpreter) -> Sequence[int]:
+    """Tensors of boxes, classes, scores and count: the op's outputs, whatever order the graph gives them in."""
+    for op in interpreter._get_ops_details():
+        if op["op_name"] == POSTPROCESS_OP and len(op["outputs"]) == 4:
+            return [int(index) for index in op["outputs"]]
+    names = [entry["name"] for entry in interpreter.get_output_details()]
+    raise ValueError(
+        f"expected a detector that ends in {POSTPROCESS_OP} with its four outputs in {path}, "
+        f"found outputs {', '.join(names)}; export it with tools/export_det.py"
+    )
+
+
+def _class_category_ids(path: Path, content: bytes) -> tuple[int | None, ...] | None:
+    """Category id of each class from the manifest beside the file, None without one."""
+    manifest_path = path.with_name(MANIFEST_FILE)
+    if not manifest_path.is_file():
+        return None
+    manifest = read_json(manifest_path)
+    ids = manifest.get("class_category_ids") if isinstance(manifest, dict) else None
+    if not isinstance(ids, list) or not all(isinstance(value, int | None) for value in ids):
+        raise ValueError(f"expected class_category_ids, a list of ids and nulls, in {manifest_path}, found {ids!r:.80}")
+    described = manifest.get("model", {}).get("sha256")
+    if described is not None and described != hashlib.sha256(content).hexdigest():
+        raise ValueError(
+            f"expected {manifest_path} to describe {path.name}, found the hash of another file; "
+            "export the model again, or move it away from that manifest"
+        )
+    return tuple(ids)

@@ -1,0 +1,129 @@
+"""Detector to ONNX: raw RGB bytes in, decoded boxes and scores out."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ofa_det.detection.box_coder import decode
+from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
+from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, SCHEMA_VERSION
+from ofa_det.export.config import ExportConfig
+from ofa_det.export.manifest import ConvertedModel
+from ofa_det.export.verification import FLOAT32_TOLERANCE
+from ofa_det.models.detector import Detector
+from ofa_det.models.run_folder import TrainedDetector
+
+OPSET = 18
+
+
+class DecodedDetector(nn.Module):
+    """Normalisation, network, box decoding and sigmoid, so that a user can get none of them wrong."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+        self.register_buffer("anchors", detector.anchors)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(1, H, W, 3) uint8 RGB to boxes (1, A, 4) xyxy, normalised, and scores (1, A, C)."""
+        normalised = (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
+        output = self.detector(normalised)
+        return decode(output.box_codes, self.get_buffer("anchors")), output.logits.sigmoid()
+
+
+def convert_to_onnx(
+    trained: TrainedDetector, config: ExportConfig, verification_images: Sequence[NDArray[np.uint8]]
+) -> ConvertedModel:
+    """Converts a detector; suppression is left to `OnnxDetector`, with the attributes in the file's metadata.
+
+    Args:
+        trained: the detector, in eval mode on the CPU.
+        config: how to export.
+        verification_images: (H, W, 3) uint8 of the network's input size, on which the file must equal torch.
+
+    Returns:
+        An ONNX model from `images` (1, H, W, 3) uint8 RGB to `boxes` (1, A, 4) xyxy, normalised, and `scores`
+        (1, A, C), C the labels; its metadata holds category ids, names and the attributes.
+
+    Raises:
+        ValueError: the file's outputs differ from torch's by more than 1e-4.
+    """
+    network = DecodedDetector(trained.detector).eval()
+    model = _export(network)
+    metadata = {
+        "schema_version": SCHEMA_VERSION,
+        "class_category_ids": [category.id for category in trained.categories],
+        "class_names": [category.name for category in trained.categories],
+        "post_processing": asdict(config.post_processing),
+    }
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    content = buffer.getvalue()
+    error = _largest_error(content, network, verification_images)
+    if error > FLOAT32_TOLERANCE:
+        raise ValueError(f"expected the ONNX file to equal torch within {FLOAT32_TOLERANCE}, found {error:.2g}")
+    resolution, anchors = trained.detector.plan.resolution, len(trained.detector.anchors)
+    description = {
+        "class_category_ids": metadata["class_category_ids"],
+        "input": {
+            "name": INPUT_NAME,
+            "shape": [1, resolution, resolution, 3],
+            "dtype": "uint8",
+            "content": "RGB bytes of the image, stretched bilinearly to the input size without letterbox",
+        },
+        "outputs": [
+            {
+                "name": "boxes",
+                "shape": [1, anchors, 4],
+                "dtype": "float32",
+                "content": "xmin, ymin, xmax, ymax in 0..1",
+            },
+            {"name": "scores", "shape": [1, anchors, len(trained.categories)], "dtype": "float32"},
+        ],
+        "quantization": None,
+        "verification": {"images": len(verification_images), "largest_error": error},
+    }
+    labels = "".join(f"{category.name}\n" for category in trained.categories)
+    return ConvertedModel(file_name="model.onnx", content=content, labels=labels, description=description)
+
+
+def _export(network: DecodedDetector) -> onnx.ModelProto:
+    resolution = network.detector.plan.resolution
+    images = torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's notes about its own internals
+        program = torch.onnx.export(
+            network,
+            (images,),
+            input_names=[INPUT_NAME],
+            output_names=list(OUTPUT_NAMES),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    return program.model_proto
+
+
+@torch.no_grad()
+def _largest_error(content: bytes, network: DecodedDetector, images: Sequence[NDArray[np.uint8]]) -> float:
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    error = 0.0
+    for image in images:
+        found = session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
+        wanted = network(torch.from_numpy(image[None]))
+        for ours, theirs in zip(found, wanted, strict=True):
+            error = max(error, float(np.abs(ours - theirs.numpy()).max()))
+    return error

@@ -1,0 +1,194 @@
+"""Appends TFLite_Detection_PostProcess to a converted network by editing its flatbuffer.
+
+The op is custom to TFLite: TensorFlow has no kernel of it, and the detour over a composite function reorders the
+outputs. Inputs, attributes and outputs follow `tensorflow/lite/kernels/detection_postprocess.cc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+from numpy.typing import NDArray
+
+from ofa_det.detection.box_coder import CODE_WEIGHTS
+from ofa_det.detection.postprocessing import PostProcessConfig
+
+OP_NAME = "TFLite_Detection_PostProcess"
+_FILE_IDENTIFIER = b"TFL3"
+
+
+def append_postprocess(content: bytes, anchors: NDArray[np.float32], config: PostProcessConfig) -> bytes:
+    """Joins the levels, applies the sigmoid and ends the network in the post-processing op.
+
+    The levels are joined in float32, behind their DEQUANTIZE, so that an int8 level keeps its own range; the sigmoid
+    is float32 too, since an int8 one has steps of 1/256, which are coarse next to the score threshold.
+
+    Args:
+        content: flatbuffer whose float32 outputs are the box codes (1, A_level, 4), as (ty, tx, th, tw), of each level,
+            followed by the logits (1, A_level, C) of each level.
+        anchors: (A, 4) as (cx, cy, w, h), normalised.
+        config: attributes of the op.
+
+    Returns:
+        A flatbuffer with the outputs boxes (1, N, 4) as (ymin, xmin, ymax, xmax), classes (1, N), scores (1, N) and
+        count (1,), N = max_detections, all float32.
+
+    Raises:
+        ValueError: the outputs are not such pairs, or do not count as many boxes as there are anchors.
+    """
+    graph = _GraphEditor(content)
+    boxes, logits = _halves(graph.outputs)
+    box_codes = graph.concatenate("box_codes", boxes)
+    scores = graph.logistic("scores", graph.concatenate("logits", logits))
+    count, classes = graph.shape(scores)[1:]
+    if graph.shape(box_codes) != (1, count, 4) or anchors.shape != (count, 4):
+        raise ValueError(
+            f"expected box codes, logits and anchors of equal number, "
+            f"found shapes {graph.shape(box_codes)}, {graph.shape(scores)} and {anchors.shape}"
+        )
+    cx_cy_w_h = anchors.astype(np.float32)
+    anchor_tensor = graph.add_constant("anchors", cx_cy_w_h[:, [1, 0, 3, 2]])
+    detections = [
+        graph.add_tensor(OP_NAME if index == 0 else f"{OP_NAME}:{index}", shape)
+        for index, shape in enumerate(
+            [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
+        )
+    ]
+    graph.add_custom_op(OP_NAME, [box_codes, scores, anchor_tensor], detections, _attributes(classes, config))
+    graph.outputs = detections
+    return graph.to_bytes()
+
+
+def _halves(outputs: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
+    if not outputs or len(outputs) % 2:
+        raise ValueError(f"expected box codes and logits of each level, found {len(outputs)} outputs")
+    return outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
+
+
+def _attributes(num_classes: int, config: PostProcessConfig) -> bytes:
+    """The op's options as a flexbuffer map."""
+    x_scale, y_scale, w_scale, h_scale = CODE_WEIGHTS
+    integers = {
+        "max_detections": config.max_detections,
+        "max_classes_per_detection": 1,
+        "detections_per_class": config.detections_per_class,
+        "num_classes": num_classes,
+    }
+    floats = {
+        "nms_score_threshold": config.score_threshold,
+        "nms_iou_threshold": config.iou_threshold,
+        "y_scale": y_scale,
+        "x_scale": x_scale,
+        "h_scale": h_scale,
+        "w_scale": w_scale,
+    }
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        for key, integer in integers.items():
+            builder.Int(key, integer)
+        for key, number in floats.items():
+            builder.Float(key, number)
+        builder.Bool("use_regular_nms", config.regular_nms)
+    return bytes(builder.Finish())
+
+
+class _GraphEditor:
+    """The only subgraph of a flatbuffer, to which tensors and ops are appended."""
+
+    def __init__(self, content: bytes) -> None:
+        self._model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+        if len(self._model.subgraphs) != 1:
+            raise ValueError(f"expected one subgraph, found {len(self._model.subgraphs)}")
+        self._graph = self._model.subgraphs[0]
+
+    @property
+    def outputs(self) -> list[int]:
+        """Tensors that the graph gives."""
+        return list(self._graph.outputs)
+
+    @outputs.setter
+    def outputs(self, tensors: list[int]) -> None:
+        self._graph.outputs = tensors
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return tuple(int(size) for size in self._graph.tensors[tensor].shape)
+
+    def add_tensor(self, name: str, shape: Sequence[int], buffer: int = 0) -> int:
+        """Appends a float32 tensor; buffer 0 is the empty one of computed tensors."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type, tensor.buffer = name, list(shape), schema.TensorType.FLOAT32, buffer
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def add_constant(self, name: str, values: NDArray[np.float32]) -> int:
+        """Appends a float32 tensor with content."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.astype("<f4").tobytes(), dtype=np.uint8)
+        self._model.buffers.append(buffer)
+        return self.add_tensor(name, values.shape, len(self._model.buffers) - 1)
+
+    def concatenate(self, name: str, tensors: Sequence[int]) -> int:
+        """Joins (1, A_level, values) along the anchors."""
+        options = schema.ConcatenationOptionsT()
+        options.axis = 1
+        first = self.shape(tensors[0])
+        total = sum(self.shape(tensor)[1] for tensor in tensors)
+        joined = self.add_tensor(name, (first[0], total, *first[2:]))
+        self._add_builtin_op("CONCATENATION", tensors, [joined], schema.BuiltinOptions.ConcatenationOptions, options)
+        return joined
+
+    def logistic(self, name: str, tensor: int) -> int:
+        """Applies the sigmoid."""
+        result = self.add_tensor(name, self.shape(tensor))
+        self._add_builtin_op("LOGISTIC", [tensor], [result], schema.BuiltinOptions.NONE, None)
+        return result
+
+    def add_custom_op(self, name: str, inputs: Sequence[int], outputs: Sequence[int], attributes: bytes) -> None:
+        """Appends an op that the runtime finds by its name."""
+        op = self._add_op(self._custom_code(name), inputs, outputs)
+        op.customOptions = np.frombuffer(attributes, dtype=np.uint8)
+
+    def to_bytes(self) -> bytes:
+        """The edited flatbuffer."""
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _add_builtin_op(
+        self, name: str, inputs: Sequence[int], outputs: Sequence[int], options_type: int, options: Any
+    ) -> None:
+        op = self._add_op(self._builtin_code(getattr(schema.BuiltinOperator, name)), inputs, outputs)
+        op.builtinOptionsType, op.builtinOptions = options_type, options
+
+    def _add_op(self, code: int, inputs: Sequence[int], outputs: Sequence[int]) -> Any:
+        op = schema.OperatorT()
+        op.opcodeIndex, op.inputs, op.outputs = code, list(inputs), list(outputs)
+        self._graph.operators.append(op)
+        return op
+
+    def _builtin_code(self, builtin: int) -> int:
+        """Index of a code of version 1, appended unless the network already has it."""
+        for index, code in enumerate(self._model.operatorCodes):
+            if code.builtinCode == builtin and code.version == 1:
+                return index
+        code = schema.OperatorCodeT()
+        # Codes from 127 on do not fit the old byte-wide field, where 127 then stands for "see builtinCode".
+        code.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        code.builtinCode, code.version = builtin, 1
+        return self._append_code(code)
+
+    def _custom_code(self, name: str) -> int:
+        code = schema.OperatorCodeT()
+        code.deprecatedBuiltinCode = code.builtinCode = schema.BuiltinOperator.CUSTOM
+        code.customCode, code.version = name, 1
+        return self._append_code(code)
+
+    def _append_code(self, code: Any) -> int:
+        self._model.operatorCodes.append(code)
+        return len(self._model.operatorCodes) - 1

@@ -1,0 +1,1 @@
+"""Latency of a network on a phone: from layer records to milliseconds, and measurement."""

@@ -1,0 +1,157 @@
+"""Costs of layer features from latencies of whole networks.
+
+latency = scale of the runtime x sum over features (cost x feature). Logarithms of costs and scales are fitted by least
+squares on the logarithm of latency, that is on relative error, with a normal prior on each. Costs are therefore
+positive: non-negative least squares on the same data sets a third of them to zero, a different third for each network
+left out, and a search would exploit every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import least_squares
+
+from ofa_det.latency.features import FEATURES
+
+FloatArray = npt.NDArray[np.float64]
+
+LATENCY_SIGMA: Final = 0.05
+"""Relative error of one latency: republished figures differ by 1-7 %, and the features are not the whole truth."""
+COST_SIGMA: Final = 0.5
+"""Relative width of the prior on each cost: a factor of 1.6 either way is one standard deviation."""
+SCALE_CENTRE: Final = 0.3
+SCALE_SIGMA: Final = 1.0
+"""Prior on the log of a runtime's scale over the fastest runtime; wide enough not to matter."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostPrior:
+    """What is known of a core before any network is timed on it.
+
+    Args:
+        costs: expected milliseconds per unit of each of `FEATURES`, on the fastest runtime.
+        peak_gmacs_per_s: multiply-accumulates that the core can issue; no cost falls below this bound.
+        fastest_runtime: the runtime whose scale is 1; the others' are at least 1.
+    """
+
+    costs: tuple[float, ...]
+    peak_gmacs_per_s: float
+    fastest_runtime: str
+
+    def __post_init__(self) -> None:
+        if len(self.costs) != len(FEATURES) or min(self.costs) <= 0:
+            raise ValueError(f"expected {len(FEATURES)} positive costs, found {list(self.costs)}")
+        if self.peak_gmacs_per_s <= 0:
+            raise ValueError(f"expected peak_gmacs_per_s > 0, found {self.peak_gmacs_per_s}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimedNetworks:
+    """Latencies of N whole networks; the same network may be timed on several runtimes.
+
+    Args:
+        features: (N, len(FEATURES)).
+        latencies_ms: (N,).
+        runtimes, networks, families: N names each.
+    """
+
+    features: FloatArray
+    latencies_ms: FloatArray
+    runtimes: tuple[str, ...]
+    networks: tuple[str, ...]
+    families: tuple[str, ...]
+
+    def select(self, rows: npt.NDArray[np.bool_]) -> TimedNetworks:
+        """The rows where `rows` (N,) holds."""
+        kept = np.flatnonzero(rows)
+        return TimedNetworks(
+            features=self.features[kept],
+            latencies_ms=self.latencies_ms[kept],
+            runtimes=tuple(self.runtimes[i] for i in kept),
+            networks=tuple(self.networks[i] for i in kept),
+            families=tuple(self.families[i] for i in kept),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedCosts:
+    """The result of a fit.
+
+    Args:
+        costs: (len(FEATURES),) milliseconds per unit on the fastest runtime.
+        scales: by runtime, factor on all costs.
+    """
+
+    costs: FloatArray
+    scales: Mapping[str, float]
+
+    def predict_ms(self, features: FloatArray, runtime: str) -> float:
+        """Milliseconds of a layer or network of the given features: (len(FEATURES),)."""
+        return float(features @ self.costs) * self.scales[runtime]
+
+
+def fit(timed: TimedNetworks, prior: CostPrior) -> FittedCosts:
+    """The most probable costs and scales.
+
+    Costs per multiply-accumulate stay above the core's peak rate on every runtime.
+
+    Args:
+        timed: at least one network.
+        prior: costs before the networks were seen.
+
+    Returns:
+        Costs, and the scale of each runtime in `timed`.
+    """
+    runtimes = sorted(set(timed.runtimes))
+    slower = [runtime for runtime in runtimes if runtime != prior.fastest_runtime]
+    num_costs = len(FEATURES)
+    # (N, slower runtimes): which scale applies to which row.
+    uses_scale = np.array([[runtime == other for other in slower] for runtime in timed.runtimes], dtype=np.float64)
+    centre = np.concatenate([np.log(prior.costs), np.full(len(slower), SCALE_CENTRE)])
+    sigma = np.concatenate([np.full(num_costs, COST_SIGMA), np.full(len(slower), SCALE_SIGMA)])
+    log_latencies = np.log(timed.latencies_ms)
+
+    def residuals(parameters: FloatArray) -> FloatArray:
+        shares = timed.features * np.exp(parameters[:num_costs])
+        log_predicted = np.log(shares.sum(axis=1)) + uses_scale @ parameters[num_costs:]
+        return np.concatenate([(log_predicted - log_latencies) / LATENCY_SIGMA, (parameters - centre) / sigma])
+
+    def jacobian(parameters: FloatArray) -> FloatArray:
+        shares = timed.features * np.exp(parameters[:num_costs])
+        by_cost = shares / shares.sum(axis=1, keepdims=True)
+        return np.vstack([np.hstack([by_cost, uses_scale]) / LATENCY_SIGMA, np.diag(1 / sigma)])
+
+    bound = -np.log(prior.peak_gmacs_per_s)  # 1 ms per million MACs is 1 GMAC/s.
+    lowest = [bound if name.endswith("_mmacs") else -np.inf for name in FEATURES] + [0.0] * len(slower)
+    start = np.maximum(centre, np.array(lowest) + 1e-3)
+    solution = least_squares(residuals, start, jac=jacobian, bounds=(lowest, np.inf)).x
+    scales = {runtime: 1.0 for runtime in runtimes if runtime == prior.fastest_runtime}
+    scales.update(zip(slower, np.exp(solution[num_costs:]).tolist(), strict=True))
+    return FittedCosts(costs=np.exp(solution[:num_costs]), scales=scales)
+
+
+def leave_one_out(timed: TimedNetworks, prior: CostPrior, groups: Sequence[str]) -> FloatArray:
+    """Predicts each network from a fit that has not seen any network of its group.
+
+    Args:
+        timed: N latencies.
+        prior: costs before the networks were seen.
+        groups: N names, such as `timed.networks` or `timed.families`.
+
+    Returns:
+        (N,) predicted over published latency, less 1; not a number where no other group was timed on the runtime.
+    """
+    errors = np.full(len(groups), np.nan)
+    names = np.array(groups)
+    for group in sorted(set(groups)):
+        fitted = fit(timed.select(names != group), prior)
+        for i in np.flatnonzero(names == group):
+            if timed.runtimes[i] in fitted.scales:
+                predicted_ms = fitted.predict_ms(timed.features[i], timed.runtimes[i])
+                errors[i] = predicted_ms / timed.latencies_ms[i] - 1
+    return errors

@@ -1,0 +1,222 @@
+"""Any `.tflite` file as the layer records that the latency model reads; no interpreter and no TensorFlow."""
+
+from __future__ import annotations
+
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from ai_edge_litert import schema_py_generated as schema
+
+from ofa_det.arch.layer_plan import Activation, Layer, LayerKind
+from ofa_det.latency.precision import Precision
+
+_OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_KERNELS: Final[Mapping[str, LayerKind]] = {
+    "CONV_2D": "conv",
+    "DEPTHWISE_CONV_2D": "depthwise",
+    "FULLY_CONNECTED": "fully_connected",
+}
+_FUSED: Final[Mapping[int, Activation]] = {
+    schema.ActivationFunctionType.RELU: "relu",
+    schema.ActivationFunctionType.RELU_N1_TO_1: "relu",
+    schema.ActivationFunctionType.RELU6: "relu6",
+}
+_ACTIVATIONS: Final[Mapping[str, Activation]] = {
+    "RELU": "relu",
+    "RELU6": "relu6",
+    "HARD_SWISH": "hswish",
+    "LOGISTIC": "hsigmoid",
+}
+# One pass over the elements. The kinds differ only in name for the latency model.
+_ELEMENTWISE: Final[Mapping[str, LayerKind]] = {
+    **dict.fromkeys(("MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D"), "pool"),
+    **dict.fromkeys(("MUL", "DIV"), "multiply"),
+    **dict.fromkeys((*_ACTIVATIONS, "ADD", "SUB", "MAXIMUM", "MINIMUM", "PRELU", "LEAKY_RELU", "TANH"), "add"),
+    **dict.fromkeys(("SOFTMAX", "PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "add"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TfliteNetwork:
+    """The main graph of a `.tflite` file.
+
+    Args:
+        layers: the ops that the latency model counts, in the file's order, named after their output tensors. An
+            activation that is an op of its own is the `activation` of the layer before it, as in a layer plan.
+        precision: "uint8" if most multiply-accumulates are on 8-bit activations, signed or not.
+        uncounted_ops: number of the other ops by name: copies (RESHAPE, CONCATENATION, QUANTIZE), custom ops, and
+            whatever has no published cost.
+    """
+
+    layers: tuple[Layer, ...]
+    precision: Precision
+    uncounted_ops: Mapping[str, int]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one image."""
+        return sum(layer.macs for layer in self.layers)
+
+
+def read_tflite(path: str | Path) -> TfliteNetwork:
+    """Reads the layers of a `.tflite` file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a TFLite flatbuffer, a broken one, or a batch, kernel or stride that `Layer` cannot say.
+    """
+    content = Path(path).read_bytes()
+    if content[4:8] != b"TFL3":
+        raise ValueError(f"expected a TFLite flatbuffer in {path}, found no TFL3 identifier")
+    broken = f"expected a whole TFLite flatbuffer in {path}, found a broken one"
+    try:
+        model = schema.ModelT.InitFromPackedBuf(content, 0)
+    except (struct.error, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{broken} ({error})") from error
+    if not model.subgraphs or not model.subgraphs[0].operators:
+        raise ValueError(f"expected a graph with ops in {path}, found none")
+    try:
+        return _GraphReader(model, str(path)).read()
+    except (IndexError, TypeError, AttributeError, ZeroDivisionError) as error:  # dangling indices, absent tables
+        raise ValueError(f"{broken} ({error})") from error
+
+
+class _GraphReader:
+    """Walks the operators of the main graph once, from inputs to outputs."""
+
+    def __init__(self, model: Any, path: str) -> None:
+        self._model = model
+        self._graph = model.subgraphs[0]
+        self._path = path
+        self._layers: list[Layer] = []
+        self._layer_of_tensor: dict[int, int] = {}
+        self._variables = {int(tensor) for tensor in self._graph.inputs}
+        self._uncounted: Counter[str] = Counter()
+        self._macs_by_precision: Counter[Precision] = Counter()
+
+    def read(self) -> TfliteNetwork:
+        for op in self._graph.operators:
+            name = self._op_name(op)
+            if name in _KERNELS:
+                self._append_kernel(op, _KERNELS[name])
+            elif not self._folds_into_producer(op, name):
+                if name in _ELEMENTWISE:
+                    self._append_elementwise(op, _ELEMENTWISE[name])
+                else:
+                    self._uncounted[name] += 1
+            # Weights may come out of a DEQUANTIZE (float16 files); only what depends on the input is a variable.
+            if not self._variables.isdisjoint(map(int, op.inputs)):
+                self._variables.update(map(int, op.outputs))
+        precision: Precision = max(self._macs_by_precision, key=self._macs_by_precision.__getitem__, default="float32")
+        return TfliteNetwork(layers=tuple(self._layers), precision=precision, uncounted_ops=dict(self._uncounted))
+
+    def _op_name(self, op: Any) -> str:
+        code = self._model.operatorCodes[op.opcodeIndex]
+        # Old files have the code in the deprecated byte alone.
+        name = _OP_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
+        return str(code.customCode.decode(errors="replace")) if name == "CUSTOM" and code.customCode else name
+
+    def _append_kernel(self, op: Any, kind: LayerKind) -> None:
+        weights = self._shape(op.inputs[1])
+        channels, height, width = self._image_shape(op.inputs[0])
+        kernel_size, stride, options = 1, 1, op.builtinOptions
+        out_channels = weights[0]
+        if kind == "fully_connected":
+            channels = weights[1]
+            height, width = max(1, self._size(op.inputs[0]) // channels), 1
+        else:
+            _, out_height, out_width = self._image_shape(op.outputs[0])
+            kernel_size = self._same(op, "kernel", weights[1], weights[2])
+            stride = self._same(op, "stride", options.strideH, options.strideW)
+            # A Layer pads SAME. For VALID padding this is the input that SAME would need: the output is exact.
+            height = height if -(-height // stride) == out_height else out_height * stride
+            width = width if -(-width // stride) == out_width else out_width * stride
+            out_channels, channels = (weights[3],) * 2 if kind == "depthwise" else (weights[0], weights[3])
+        layer = Layer(
+            name=self._tensor_name(op.outputs[0]),
+            kind=kind,
+            inputs=(self._tensor_name(op.inputs[0]),),
+            in_channels=channels,
+            out_channels=out_channels,
+            in_height=height,
+            in_width=width,
+            kernel_size=kernel_size,
+            stride=stride,
+            activation=_FUSED.get(options.fusedActivationFunction, "none") if options else "none",
+        )
+        self._append(op, layer)
+        is_byte = self._graph.tensors[op.inputs[0]].type in (schema.TensorType.INT8, schema.TensorType.UINT8)
+        self._macs_by_precision["uint8" if is_byte else "float32"] += layer.macs
+
+    def _append_elementwise(self, op: Any, kind: LayerKind) -> None:
+        variables = [tensor for tensor in op.inputs if int(tensor) in self._variables]
+        if not variables:
+            return  # Constant folding left to the runtime: done once, before the first image.
+        # A broadcast operand may come first. A resize or a pad writes more than it reads.
+        largest = max(variables if kind == "pool" else (*variables, op.outputs[0]), key=self._size)
+        channels, height, width = self._image_shape(largest)
+        layer = Layer(
+            name=self._tensor_name(op.outputs[0]),
+            kind=kind,
+            inputs=tuple(self._tensor_name(tensor) for tensor in variables),
+            in_channels=channels,
+            out_channels=channels,
+            in_height=height,
+            in_width=width,
+        )
+        self._append(op, layer)
+
+    def _append(self, op: Any, layer: Layer) -> None:
+        self._layer_of_tensor[int(op.outputs[0])] = len(self._layers)
+        self._layers.append(layer)
+
+    def _folds_into_producer(self, op: Any, name: str) -> bool:
+        """Makes an activation op part of the layer before it, as layer plans have it."""
+        variables = [int(tensor) for tensor in op.inputs if int(tensor) in self._variables]
+        if len(variables) != 1 or variables[0] not in self._layer_of_tensor:
+            return False
+        index = self._layer_of_tensor[variables[0]]
+        producer = self._layers[index]
+        if name in _ACTIVATIONS and producer.activation == "none":
+            activation = _ACTIVATIONS[name]
+        elif name == "MUL" and producer.activation == "relu6":
+            activation = "hsigmoid"  # The converter writes hsigmoid as relu6(x + 3) * (1/6), with the 3 in a bias.
+        else:
+            return False
+        self._layers[index] = replace(producer, activation=activation)
+        self._layer_of_tensor[int(op.outputs[0])] = index
+        return True
+
+    def _same(self, op: Any, what: str, vertical: int, horizontal: int) -> int:
+        if vertical != horizontal:
+            raise ValueError(
+                f"expected a square {what} in {self._path}, found {vertical}x{horizontal} in "
+                f"{self._tensor_name(op.outputs[0])}; the latency model has no figures for it"
+            )
+        return int(vertical)
+
+    def _tensor_name(self, tensor: int) -> str:
+        name = self._graph.tensors[tensor].name
+        return str(name.decode(errors="replace")) if name else f"tensor_{tensor}"
+
+    def _shape(self, tensor: int) -> tuple[int, ...]:
+        shape = self._graph.tensors[tensor].shape
+        return () if shape is None else tuple(int(side) for side in shape)
+
+    def _size(self, tensor: int) -> int:
+        size = 1
+        for side in self._shape(tensor):
+            size *= side
+        return size
+
+    def _image_shape(self, tensor: int) -> tuple[int, int, int]:
+        """Channels, height and width; lists (1, N, C) are N high, vectors 1."""
+        shape = self._shape(tensor)
+        if len(shape) == 4 and shape[0] != 1:
+            raise ValueError(f"expected batch 1 in {self._path}, found {shape} in {self._tensor_name(tensor)}")
+        *_, height, width, channels = (1, 1, 1, *((shape[1], 1, shape[2]) if len(shape) == 3 else shape))
+        return channels, height, width

@@ -1,0 +1,1 @@
+"""Evolution of subnets under a latency cap, and its record and report."""

@@ -1,0 +1,1 @@
+"""Validation against the OVIC interface, model card, packaging."""

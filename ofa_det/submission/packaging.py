@@ -1,0 +1,122 @@
+"""Puts a validated, measured model into a submission folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofa_det.arch.files import read_json, write_json
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.evaluation.metrics import Metrics
+from ofa_det.evaluation.predictors import MANIFEST_FILE
+from ofa_det.evaluation.scoring import evaluate
+from ofa_det.evaluation.tflite import TfliteDetector
+from ofa_det.latency.model import LatencyPrediction, pixel2_model
+from ofa_det.latency.tflite_file import read_tflite
+from ofa_det.submission.model_card import SubmissionFacts, model_card
+from ofa_det.submission.validation import validate_submission
+
+logger = logging.getLogger(__name__)
+
+MD5_FILE = "md5.txt"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A submission folder.
+
+    Args:
+        folder: `NAME_AP`.
+        metrics: of the file.
+        latency: predicted.
+        md5: of the file.
+    """
+
+    folder: Path
+    metrics: Metrics
+    latency: LatencyPrediction
+    md5: str
+
+
+def package_submission(
+    model: str | Path, name: str, dataset: CocoDataset, *, data: str, output: str | Path, progress: bool = False
+) -> Submission:
+    """Validates and measures a model, and writes its submission folder `NAME_AP`, AP in percent with one decimal.
+
+    The folder appears whole or not at all. If one of that name exists, it is replaced when it holds the same model,
+    and refused when it holds another.
+
+    Args:
+        model: the `.tflite` file; `manifest.json` beside it, if there, tells how it was made.
+        name: letters, digits, `.`, `_` and `-`.
+        dataset: images that AP is measured on.
+        data: what these images are, for the model card.
+        output: where the folder goes.
+        progress: show a progress bar.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a name that no file may have, a file that breaks OVIC's interface, or a folder of that name with
+            another model.
+    """
+    model, output = Path(model), Path(output)
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', found {name!r}")
+    report = validate_submission(model)
+    report.require(model)
+    predictor = TfliteDetector(model)
+    metrics = evaluate(predictor, dataset, progress=progress)
+    network = read_tflite(model)
+    latency = pixel2_model(network.precision).predict(network.layers)
+
+    content = model.read_bytes()
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    title = f"{name}_{100 * metrics.ap:.1f}"
+    file_name = f"{title}.tflite"
+    _refuse_another_model(output / title, file_name, content)
+    manifest_path = model.with_name(MANIFEST_FILE)
+    facts = SubmissionFacts(
+        file_name=file_name,
+        md5=md5,
+        size_bytes=len(content),
+        metrics=metrics,
+        data=data,
+        input_size=predictor.input_size,
+        latency=latency,
+        manifest=read_json(manifest_path) if manifest_path.is_file() else {},
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=f".{title}-") as temporary:
+        folder = Path(temporary) / title
+        folder.mkdir()
+        (folder / file_name).write_bytes(content)
+        (folder / "MODEL_CARD.md").write_text(model_card(facts))
+        (folder / MD5_FILE).write_text(f"{md5}  {file_name}\n")
+        write_json(folder / "validation.json", report.to_json())
+        (folder / "detections.json").write_text(json.dumps(metrics.results, allow_nan=False))
+        _swap_in(folder, output / title, Path(temporary))
+    return Submission(folder=output / title, metrics=metrics, latency=latency, md5=md5)
+
+
+def _refuse_another_model(folder: Path, file_name: str, content: bytes) -> None:
+    present = folder / file_name
+    if folder.exists() and (not present.is_file() or present.read_bytes() != content):
+        raise ValueError(
+            f"expected no folder {folder}, or one with the same model, found one with another; choose another name"
+        )
+
+
+def _swap_in(folder: Path, target: Path, temporary: Path) -> None:
+    """Renames the new folder into place; an old one goes into the temporary folder, and with it."""
+    if target.exists():
+        logger.info("replacing %s, which holds the same model", target)
+        target.replace(temporary / "replaced")
+    folder.replace(target)
+    shutil.rmtree(temporary / "replaced", ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Larger detectors that label images, and the data sets they label."""

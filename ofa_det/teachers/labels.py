@@ -1,0 +1,212 @@
+"""A teacher's labels of a data set, as another data set in COCO layout."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from ofa_det.arch.files import read_json, write_json
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.teacher import Teacher
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+CACHE_FOLDER = "teacher_labels"
+SHARD_IMAGES = 64
+"""Images labelled between two writes of the cache: what an interruption may cost."""
+
+ImageLabels = dict[str, Any]
+"""`image_id`, `boxes` (normalised xyxy), `scores` and `category_ids` of one image; `boxes` is None if unreadable."""
+
+
+def label_dataset(
+    teacher: Teacher,
+    config: DataConfig,
+    output: Path,
+    *,
+    identity: Mapping[str, Any],
+    score_threshold: float,
+    copy_images: bool = False,
+    resume: bool = False,
+    progress: bool = False,
+) -> dict[str, int]:
+    """Writes a data set in COCO layout whose training boxes are the teacher's.
+
+    The rule for its content, with the file names of `config`:
+    - training annotations: every readable image with the teacher's boxes, `score` and the teacher's categories; an
+      image whose pixels cannot be read is left out with a warning;
+    - training images: a link to the original folder, or a copy of the files if `copy_images`;
+    - validation annotations and images: linked or copied unchanged if they exist and have the teacher's categories,
+      else left out with a warning, since a detector trained on the labels could not be scored on them.
+
+    Detections are cached in `teacher_labels/` as they come; with `resume` what is cached is not computed again.
+
+    Args:
+        teacher: labels the images.
+        config: the data set to label; its training annotations may be empty but list the images.
+        output: folder of the new data set.
+        identity: JSON values that change whenever the teacher's detections may.
+        score_threshold: boxes of a lower score are left out, 0 to 1.
+        copy_images: copy images rather than link their folder.
+        resume: continue in a folder that exists.
+        progress: show a progress bar.
+
+    Returns:
+        Number of `images`, of `boxes`, and of images left out as `unreadable`.
+
+    Raises:
+        ValueError: the output exists and `resume` is off, lies in the data set, or belongs to another labelling.
+    """
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"expected 0 <= score_threshold <= 1, found {score_threshold}")
+    root = Path(config.root).resolve()
+    if output.resolve().is_relative_to(root):
+        raise ValueError(f"expected an output outside the data set {root}, found {output}")
+    if output.exists() and any(output.iterdir()) and not resume:
+        raise ValueError(f"expected no files in {output}, found some; pass --resume or another --output")
+    dataset = open_split(config, "train")
+    identity = {**identity, "score_threshold": score_threshold, "images": _images_hash(dataset)}
+    labels = list(_labelled(teacher, dataset, output / CACHE_FOLDER, identity, score_threshold, progress))
+    annotations = _to_coco(teacher, dataset, labels, identity)
+    _place(root / config.train_images, output / config.train_images, copy_images)
+    _place_validation(teacher, config, output, copy_images)
+    write_json(output / config.train_annotations, annotations)  # Last, so that its presence means completeness.
+    return {
+        "images": len(annotations["images"]),
+        "boxes": len(annotations["annotations"]),
+        "unreadable": len(dataset) - len(annotations["images"]),
+    }
+
+
+def _labelled(
+    teacher: Teacher,
+    dataset: CocoDataset,
+    cache: Path,
+    identity: Mapping[str, Any],
+    score_threshold: float,
+    progress: bool,
+) -> Iterator[ImageLabels]:
+    boxes = 0
+    with tqdm(total=len(dataset), desc="labelling", unit="image", disable=not progress) as bar:
+        for first in range(0, len(dataset), SHARD_IMAGES):
+            path = cache / f"images-{first:07d}.json"
+            indices = range(first, min(first + SHARD_IMAGES, len(dataset)))
+            if path.exists():
+                labels = _read_shard(path, identity)
+                bar.update(len(labels))
+            else:
+                labels = []
+                for index in indices:
+                    labels.append(_label(teacher, dataset, index, score_threshold))
+                    bar.update()
+                write_json(path, {"schema_version": SCHEMA_VERSION, "identity": identity, "labels": labels})
+            boxes += sum(len(image["boxes"] or ()) for image in labels)
+            bar.set_postfix(boxes=boxes)
+            yield from labels
+
+
+def _label(teacher: Teacher, dataset: CocoDataset, index: int, score_threshold: float) -> ImageLabels:
+    labels: ImageLabels = {"image_id": dataset.image_id(index)}
+    try:
+        image = dataset.image(index)
+    except ValueError as error:
+        logger.warning("image left out: %s", error)
+        return {**labels, "boxes": None}
+    detections = teacher.detect(image)
+    kept = detections.scores >= score_threshold
+    return {
+        **labels,
+        "boxes": detections.boxes[kept].tolist(),
+        "scores": detections.scores[kept].tolist(),
+        "category_ids": detections.category_ids[kept].tolist(),
+    }
+
+
+def _read_shard(path: Path, identity: Mapping[str, Any]) -> list[ImageLabels]:
+    shard = read_json(path)
+    if not isinstance(shard, dict) or shard.get("schema_version") != SCHEMA_VERSION:
+        raise ValueError(f"expected labels of schema_version {SCHEMA_VERSION} in {path}; choose another --output")
+    for key, value in identity.items():
+        if (found := shard["identity"].get(key)) != value:
+            raise ValueError(
+                f"expected labels with {key} {value!r:.80}, found {found!r:.80} in {path}; choose another --output"
+            )
+    labels: list[ImageLabels] = shard["labels"]
+    return labels
+
+
+def _to_coco(
+    teacher: Teacher, dataset: CocoDataset, labels: list[ImageLabels], identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, image in enumerate(labels):
+        if image["boxes"] is None:
+            continue
+        height, width = dataset.image_size(index)
+        images.append(
+            {"id": image["image_id"], "file_name": dataset.file_name(index), "width": width, "height": height}
+        )
+        corners = np.array(image["boxes"], np.float64).reshape(-1, 4) * (width, height, width, height)
+        sizes = corners[:, 2:] - corners[:, :2]
+        boxes = np.concatenate([corners[:, :2], sizes], axis=1).round(2).tolist()
+        for box, score, category_id in zip(boxes, image["scores"], image["category_ids"], strict=True):
+            if min(box[2:]) <= 0:  # No extent left after clipping to the image and rounding.
+                continue
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image["image_id"],
+                    "category_id": category_id,
+                    "bbox": box,
+                    "area": round(box[2] * box[3], 2),
+                    "iscrowd": 0,
+                    "score": score,
+                }
+            )
+    return {
+        "info": {"description": "boxes detected by a teacher", "schema_version": SCHEMA_VERSION, **identity},
+        "images": images,
+        "annotations": annotations,
+        "categories": [asdict(category) for category in teacher.categories],
+    }
+
+
+def _place_validation(teacher: Teacher, config: DataConfig, output: Path, copy_images: bool) -> None:
+    root = Path(config.root).resolve()
+    annotations, images = root / config.val_annotations, root / config.val_images
+    if not (annotations.exists() and images.exists()):
+        logger.warning("%s has no validation part; the labelled data set will have none either", root)
+        return
+    found = {(category["id"], category["name"]) for category in read_json(annotations)["categories"]}
+    if found != {(category.id, category.name) for category in teacher.categories}:
+        logger.warning("the validation part of %s is left out: its categories are not the teacher's", root)
+        return
+    _place(annotations, output / config.val_annotations, copy_images)
+    _place(images, output / config.val_images, copy_images)
+
+
+def _place(source: Path, target: Path, copy: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if copy and source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    elif copy:
+        shutil.copyfile(source, target)
+    elif not target.is_symlink():
+        target.symlink_to(source.resolve())
+
+
+def _images_hash(dataset: CocoDataset) -> str:
+    listing = [(dataset.image_id(i), dataset.file_name(i), *dataset.image_size(i)) for i in range(len(dataset))]
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

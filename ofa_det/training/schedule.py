@@ -1,0 +1,81 @@
+"""What happens at which step; every answer is a function of the step alone, so that a resumed run repeats it."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import dataclass
+
+from ofa_det.arch.search_space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Length and pace of a training.
+
+    Args:
+        num_images: training images to draw in all, whatever number of subnets trains on each.
+        batch_size: images of one step.
+        learning_rate: peak of AdamW's.
+        weight_decay: AdamW's, on convolution weights only.
+        warmup_images: images over which the learning rate rises from zero; it then falls to zero as a cosine.
+        ema_decay: of the exponential moving average of the weights, per step; the average is what is evaluated and
+            saved.
+        clip_norm: greatest norm of the gradient.
+        random_subnets: subnets drawn at each step beside the largest and the smallest (sandwich rule); unused when one
+            subnet trains.
+        precision: of the arithmetic, as Lightning Fabric names it, for example 32-true or bf16-mixed.
+    """
+
+    num_images: int = 20_000
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    warmup_images: int = 1_000
+    ema_decay: float = 0.998
+    clip_norm: float = 10.0
+    random_subnets: int = 1
+    precision: str = "32-true"
+
+    def __post_init__(self) -> None:
+        for name in ("num_images", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+        for name in ("learning_rate", "clip_norm"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
+        for name in ("weight_decay", "warmup_images", "random_subnets"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ValueError(f"expected ema_decay in [0, 1), found {self.ema_decay}")
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in all; the last images short of a batch are not drawn."""
+        return max(1, self.num_images // self.batch_size)
+
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of a step."""
+        warmup = self.warmup_images / self.batch_size
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        progress = (step - warmup) / max(1.0, self.num_steps - warmup)
+        return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+    def ema_decay_at(self, step: int) -> float:
+        """Decay of the weights' average after a step; short at first, so that the start is forgotten."""
+        return min(self.ema_decay, (1 + step) / (10 + step))
+
+
+def sandwich(space: SearchSpace, step: int, *, random_subnets: int, seed: int) -> tuple[SubnetConfig, ...]:
+    """The subnets that train at a step (BigNAS, section 3.2), all at one resolution.
+
+    Returns:
+        The largest first, since it teaches, then the random ones, then the smallest.
+    """
+    rng = random.Random(f"subnets/{seed}/{step}")  # noqa: S311 - not for secrets
+    resolution = rng.choice(space.resolutions)
+    drawn = (space.sample(rng, resolution) for _ in range(random_subnets))
+    return tuple(dict.fromkeys((space.largest(resolution), *drawn, space.smallest(resolution))))

@@ -1,0 +1,63 @@
+import math
+
+import pytest
+import torch
+
+from ofa_det.detection.box_coder import encode
+from ofa_det.detection.losses import DetectorOutput, LossConfig, MatchedTargets, detection_losses
+from ofa_det.detection.matching import BACKGROUND, IGNORED
+
+ANCHOR = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
+BOX = torch.tensor([[0.3, 0.3, 0.7, 0.7]])
+
+
+def one_positive(matches: list[int]) -> MatchedTargets:
+    return MatchedTargets(matches=torch.tensor([matches]), classes=torch.tensor([1]), boxes=BOX, anchors=ANCHOR)
+
+
+def test_focal_loss_by_hand():
+    logits = torch.zeros(1, 2, 2)
+    targets = one_positive([0, BACKGROUND])
+    losses = detection_losses(DetectorOutput(torch.zeros(1, 2, 4), logits), targets, LossConfig())
+    # p = 1/2 everywhere: one positive of alpha 0.25, three negatives of 0.75, each times (1/2)^2 ln 2.
+    assert losses.classification.item() == pytest.approx((0.25 + 3 * 0.75) * 0.25 * math.log(2))
+
+
+def test_ignored_anchors_have_no_classification_loss():
+    logits = torch.tensor([[[-20.0, 20.0], [20.0, 20.0]]])
+    losses = detection_losses(DetectorOutput(torch.zeros(1, 2, 4), logits), one_positive([0, IGNORED]), LossConfig())
+    assert losses.total.item() == pytest.approx(0.0, abs=1e-5)
+
+
+def test_box_loss_is_zero_on_the_target_and_grows_away_from_it():
+    codes = encode(BOX, ANCHOR)[None]
+    logits = torch.zeros(1, 1, 2)
+    right = detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig())
+    wrong = detection_losses(DetectorOutput(codes + 2, logits), one_positive([0]), LossConfig())
+    assert right.box.item() == pytest.approx(0.0, abs=1e-5)
+    assert wrong.box.item() > 0.1
+
+
+def test_distillation_vanishes_when_the_student_is_the_teacher():
+    sure = DetectorOutput(torch.zeros(1, 1, 4), torch.tensor([[[-20.0, 20.0]]]))
+    unsure = DetectorOutput(torch.ones(1, 1, 4), torch.zeros(1, 1, 2))
+    targets = one_positive([0])
+    assert detection_losses(sure, targets, LossConfig(), sure).distillation.item() == pytest.approx(0.0, abs=1e-5)
+    assert detection_losses(unsure, targets, LossConfig(), sure).distillation.item() > 1.0
+    assert detection_losses(unsure, targets, LossConfig()).distillation.item() == 0.0
+
+
+def test_a_batch_without_objects_trains_the_background_alone():
+    logits = torch.zeros(2, 3, 2, requires_grad=True)
+    targets = MatchedTargets(
+        matches=torch.full((2, 3), BACKGROUND),
+        classes=torch.zeros(0, dtype=torch.int64),
+        boxes=torch.zeros(0, 4),
+        anchors=torch.zeros(0, 4),
+    )
+    losses = detection_losses(DetectorOutput(torch.zeros(2, 3, 4), logits), targets, LossConfig())
+    losses.total.backward()
+    assert losses.box.item() == 0.0
+    assert losses.classification.item() > 0
+    assert logits.grad is not None
+    assert (logits.grad > 0).all()

@@ -1,0 +1,58 @@
+import logging
+
+import numpy as np
+import pytest
+
+from ofa_det.detection.detections import Detections
+from ofa_det.evaluation.contact_sheet import ground_truth_detections
+from ofa_det.evaluation.metrics import coco_metrics
+from ofa_det.evaluation.scoring import coco_results, evaluate
+
+
+class Oracle:
+    """Finds exactly what is annotated, in the order in which images come."""
+
+    input_size = (64, 48)
+
+    def __init__(self, dataset, shift_ids=0):
+        self._answers = iter([ground_truth_detections(dataset, index) for index in range(len(dataset))])
+        self._shift_ids = shift_ids
+        self.batches = []
+
+    def predict(self, images):
+        self.batches.append(images.shape)
+        answers = [next(self._answers) for _ in images]
+        return [
+            Detections(boxes=a.boxes, scores=a.scores, category_ids=a.category_ids + self._shift_ids) for a in answers
+        ]
+
+
+def test_an_oracle_scores_one(shapes):
+    oracle = Oracle(shapes)
+    metrics = evaluate(oracle, shapes, batch_size=10)
+    assert metrics.ap == pytest.approx(1)
+    assert metrics.num_images == 26
+    assert oracle.batches == [(10, 64, 48, 3), (10, 64, 48, 3), (6, 64, 48, 3)]
+
+
+def test_the_detections_kept_give_the_numbers_reported(shapes):
+    metrics = evaluate(Oracle(shapes), shapes)
+    assert coco_metrics(shapes.ground_truth(), metrics.results).values == metrics.values
+
+
+def test_other_categories_are_warned_of(shapes, caplog):
+    with caplog.at_level(logging.WARNING):
+        metrics = evaluate(Oracle(shapes, shift_ids=1000), shapes)
+    assert metrics.ap == 0
+    assert "trained on other categories" in caplog.text
+
+
+def test_boxes_become_pixels_unclipped():
+    detections = Detections(
+        boxes=np.array([[0.25, 0.5, 1.25, 0.75]], np.float32),
+        scores=np.array([0.123456789], np.float32),
+        category_ids=np.array([17]),
+    )
+    assert coco_results(detections, 9, (40, 80)) == [
+        {"image_id": 9, "category_id": 17, "bbox": [20, 20, 80, 10], "score": 0.123457}
+    ]

@@ -1,0 +1,42 @@
+import pytest
+
+from ofa_det.arch.layer_plan import PlanBuilder
+from ofa_det.latency.features import FEATURES, layer_features, network_features
+
+
+def _layers():
+    builder = PlanBuilder(8)
+    builder.append("stem", "conv", 16, kernel_size=3, stride=2, activation="relu6")
+    builder.append("expand", "conv", 32, activation="hswish")
+    builder.append("depthwise", "depthwise", kernel_size=5, stride=2, activation="relu")
+    builder.squeeze_excite("gate", 8)
+    builder.append("add", "add", inputs=("gate.gate", "depthwise"))
+    return {layer.name: layer for layer in builder.layers}
+
+
+def _nonzero(layer):
+    return {name: value for name, value in zip(FEATURES, layer_features(layer), strict=True) if value}
+
+
+def test_features_counted_by_hand():
+    layers = _layers()
+    assert _nonzero(layers["stem"]) == {"convolution_mmacs": pytest.approx(4 * 4 * 16 * 3 * 9 / 1e6), "ops": 1}
+    assert _nonzero(layers["expand"]) == {
+        "pointwise_mmacs": pytest.approx(4 * 4 * 16 * 32 / 1e6),
+        "pointwise_melements": pytest.approx(4 * 4 * (16 + 32) / 1e6),
+        "elementwise_melements": pytest.approx(4 * 4 * 32 / 1e6),  # h-swish is an op of its own
+        "ops": 2,
+    }
+    assert _nonzero(layers["depthwise"]) == {
+        "depthwise5_mmacs": pytest.approx(2 * 2 * 32 * 25 / 1e6),
+        "depthwise_melements": pytest.approx((16 + 4) * 32 / 1e6),
+        "ops": 1,
+    }
+    assert _nonzero(layers["gate.squeeze"]) == {"vector_mweights": pytest.approx(32 * 8 / 1e6), "ops": 1}
+    assert _nonzero(layers["add"]) == {"elementwise_melements": pytest.approx(4 * 32 / 1e6), "ops": 1}
+
+
+def test_a_network_is_the_sum_of_its_layers():
+    layers = _layers().values()
+    assert network_features(layers) == pytest.approx(sum(layer_features(layer) for layer in layers))
+    assert network_features([]) == pytest.approx([0.0] * len(FEATURES))

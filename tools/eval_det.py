@@ -1,0 +1,5 @@
+"""Scores a detector by COCO's metrics; see --help."""
+
+from ofa_det.cli.eval_det import main
+
+raise SystemExit(main())

@@ -1,0 +1,5 @@
+"""Exports a trained detector as .tflite or .onnx, verified and measured; see --help."""
+
+from ofa_det.cli.export_det import main
+
+raise SystemExit(main())

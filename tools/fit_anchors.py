@@ -1,0 +1,5 @@
+"""Fits anchors to the boxes of a data set; see --help."""
+
+from ofa_det.cli.fit_anchors import main
+
+raise SystemExit(main())
