@@ -42,3 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Imported on demand: a command should not wait for, or need, another command's libraries.
     module = import_module(f"ofa_det.cli.{COMMANDS[name][0]}")
     return int(module.main(options))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -52,7 +52,7 @@ def run(config: QuickstartConfig) -> None:
     print(f"generated {config.num_train} + {config.num_val} images in {data}")
     resume = f"--resume={str(config.resume).lower()}"
     seed = f"--seed={config.seed}"
-    with as_file(files("ofa_det.configs")) as configs:
+    with as_file(files("ofa_det") / "configs") as configs:
         _run_command(
             "train", "--config", configs / "train/quickstart.yaml", "--data.root", data,
             "--schedule.num_images", config.train_images, "--output", folder / "supernet", seed, resume,

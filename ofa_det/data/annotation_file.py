@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ ROUNDING_PX = 1.0
 """Boxes that stick out by no more than this come from rounding and are not worth a warning."""
 
 _NAMED = 3
+_MAX_SIDE_PX = 100_000
 
 
 class Problems:
@@ -75,7 +76,7 @@ class AnnotationTable:
 
     Args:
         categories: by ascending id.
-        image_ids: (N,) ids.
+        image_ids: N ids.
         file_names: N names relative to the image folder.
         image_sizes: (N, 2) heights and widths, in pixels.
         first: (N + 1,) the annotations of image i are first[i] .. first[i + 1].
@@ -86,7 +87,7 @@ class AnnotationTable:
     """
 
     categories: tuple[Category, ...]
-    image_ids: NDArray[np.int64]
+    image_ids: tuple[int, ...]
     file_names: tuple[str, ...]
     image_sizes: NDArray[np.int64]
     first: NDArray[np.int64]
@@ -107,69 +108,75 @@ def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
     if not path.is_file():
         raise FileNotFoundError(f"expected a COCO annotation file, found nothing at {path}; check the data root")
     content = read_json(path)
-    if not isinstance(content, dict):
-        raise ValueError(f"expected a JSON object in {path}, found a {type(content).__name__}")
     problems = Problems(path.name)
-    categories = _read_categories(_entries(content, "categories", path), path)
-    images = _read_images(_entries(content, "images", path), path, problems)
-    table = _read_boxes(_entries(content, "annotations", path), categories, images, path, problems)
+    try:
+        if not isinstance(content, dict):
+            raise ValueError(f"expected a JSON object, found a {type(content).__name__}")
+        categories = _read_categories(_entries(content, "categories"))
+        images = _read_images(_entries(content, "images"), problems)
+        table = _read_boxes(_entries(content, "annotations"), categories, images, problems)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     problems.warn()
     return table
 
 
-def _entries(content: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+def _entries(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     entries = content.get(key)
     if not isinstance(entries, list):
         found = "nothing" if key not in content else f"a {type(entries).__name__}"
-        raise ValueError(f"expected a list '{key}' in {path}, found {found}")
+        raise ValueError(f"expected a list '{key}', found {found}")
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise ValueError(f"expected objects in '{key}' of {path}, found {entry!r:.40} at position {position}")
+            raise ValueError(f"expected objects in '{key}', found {entry!r:.40} at position {position}")
     return entries
 
 
-def _field(entry: Mapping[str, Any], key: str, types: tuple[type, ...], where: str) -> Any:
+_NUMBER = (int, float)
+
+
+def _field(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], section: str, position: int) -> Any:
     value = entry.get(key)
     # bool is an int to Python; in an annotation file it is a mistake.
     if not isinstance(value, types) or isinstance(value, bool):
-        names = " or ".join(kind.__name__ for kind in types)
-        raise ValueError(f"expected '{key}' of type {names} in {where}, found {value!r:.40}")
+        names = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
+        raise ValueError(f"expected '{key}' of type {names} in {section}[{position}], found {value!r:.40}")
     return value
 
 
-def _read_categories(entries: Sequence[Mapping[str, Any]], path: Path) -> tuple[Category, ...]:
+def _read_categories(entries: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
     categories = {}
     for position, entry in enumerate(entries):
-        where = f"categories[{position}] of {path}"
-        category = Category(id=_field(entry, "id", (int,), where), name=_field(entry, "name", (str,), where))
+        category = Category(
+            id=_field(entry, "id", int, "categories", position), name=_field(entry, "name", str, "categories", position)
+        )
         if category.id in categories:
-            raise ValueError(f"expected distinct category ids in {path}, found {category.id} twice")
+            raise ValueError(f"expected distinct category ids, found {category.id} twice")
         categories[category.id] = category
     if not categories:
-        raise ValueError(f"expected at least one category in {path}, found none")
+        raise ValueError("expected at least one category, found none")
     return tuple(categories[key] for key in sorted(categories))
 
 
-def _read_images(
-    entries: Sequence[Mapping[str, Any]], path: Path, problems: Problems
-) -> dict[int, tuple[str, int, int]]:
+def _read_images(entries: Sequence[Mapping[str, Any]], problems: Problems) -> dict[int, tuple[str, int, int]]:
     """Image id -> file name, height, width."""
     images: dict[int, tuple[str, int, int]] = {}
     for position, entry in enumerate(entries):
-        where = f"images[{position}] of {path}"
-        image_id = _field(entry, "id", (int,), where)
-        name = _field(entry, "file_name", (str,), where)
-        width, height = (int(_field(entry, key, (int, float), where)) for key in ("width", "height"))
-        if width < 1 or height < 1:
-            raise ValueError(f"expected a positive width and height in {where}, found {width} x {height}")
+        image_id = _field(entry, "id", int, "images", position)
+        name = _field(entry, "file_name", str, "images", position)
+        width, height = (_field(entry, key, _NUMBER, "images", position) for key in ("width", "height"))
+        if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
+            raise ValueError(
+                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {width} x {height}"
+            )
         if image_id not in images:
-            images[image_id] = (name, height, width)
+            images[image_id] = (name, int(height), int(width))
         elif images[image_id][0] == name:
             problems.add("repeated image entries skipped", f"image {image_id}")
         else:
-            raise ValueError(f"expected one image for id {image_id} in {path}, found {images[image_id][0]} and {name}")
+            raise ValueError(f"expected one image for id {image_id}, found {images[image_id][0]} and {name}")
     if not images:
-        raise ValueError(f"expected at least one image in {path}, found none")
+        raise ValueError("expected at least one image, found none")
     return images
 
 
@@ -177,36 +184,41 @@ def _read_boxes(
     entries: Sequence[Mapping[str, Any]],
     categories: tuple[Category, ...],
     images: Mapping[int, tuple[str, int, int]],
-    path: Path,
     problems: Problems,
 ) -> AnnotationTable:
     image_positions = {image_id: position for position, image_id in enumerate(images)}
     label_of = {category.id: label for label, category in enumerate(categories)}
-    names, positions, labels, boxes, crowd, areas = [], [], [], [], [], []
-    for position, entry in enumerate(entries):
-        where = f"annotations[{position}] of {path}"
-        name = f"annotation {entry.get('id', f'at position {position}')}"
-        image_id = _field(entry, "image_id", (int,), where)
-        category_id = _field(entry, "category_id", (int,), where)
-        box = _field(entry, "bbox", (list,), where)
-        if len(box) != 4 or not all(type(value) in (int, float) for value in box):
-            raise ValueError(f"expected a 'bbox' of 4 numbers in {where}, found {box!r:.60}")
+    used, positions, labels, boxes, crowd, areas = [], [], [], [], [], []
+    for position, entry in enumerate(entries):  # COCO has 860,000 of them, so nothing is formatted before it is needed.
+        image_id = _field(entry, "image_id", int, "annotations", position)
+        category_id = _field(entry, "category_id", int, "annotations", position)
+        box = _field(entry, "bbox", list, "annotations", position)
+        if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
+            raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {box!r:.60}")
+        if entry.get("iscrowd", 0) not in (0, 1):
+            raise ValueError(
+                f"expected 'iscrowd' to be 0 or 1 in annotations[{position}], found {entry['iscrowd']!r:.40}"
+            )
         if image_id not in image_positions:
-            problems.add("annotations of unknown images skipped", f"{name} of image {image_id}")
+            problems.add("annotations of unknown images skipped", f"{_name(entry, position)} of image {image_id}")
         elif category_id not in label_of:
-            problems.add("annotations of unknown categories skipped", f"{name} of category {category_id}")
+            kind = "annotations of unknown categories skipped"
+            problems.add(kind, f"{_name(entry, position)} of category {category_id}")
         else:
-            names.append(name)
+            used.append(position)
             positions.append(image_positions[image_id])
             labels.append(label_of[category_id])
             boxes.append(box)
-            crowd.append(_crowd_flag(entry, where))
-            areas.append(_field(entry, "area", (int, float), where) if "area" in entry else np.nan)
+            crowd.append(entry.get("iscrowd", 0))
+            areas.append(_field(entry, "area", _NUMBER, "annotations", position) if "area" in entry else np.nan)
 
     position_array = np.array(positions, np.int64)
     image_sizes = np.array([size for _, *size in images.values()], np.int64).reshape(-1, 2)
     boxes_px, kept = _checked_boxes(
-        np.array(boxes, np.float64).reshape(-1, 4), image_sizes[position_array], names, problems
+        np.array(boxes, np.float64).reshape(-1, 4),
+        image_sizes[position_array],
+        lambda row: _name(entries[used[row]], used[row]),
+        problems,
     )
     area_array = np.array(areas, np.float64)
     area_array = np.where(np.isfinite(area_array), area_array, boxes_px[:, 2] * boxes_px[:, 3])
@@ -214,7 +226,7 @@ def _read_boxes(
     order = order[kept[order]]
     return AnnotationTable(
         categories=categories,
-        image_ids=np.array(list(images), np.int64),
+        image_ids=tuple(images),
         file_names=tuple(name for name, *_ in images.values()),
         image_sizes=image_sizes,
         first=np.searchsorted(position_array[order], np.arange(len(images) + 1)),
@@ -225,22 +237,19 @@ def _read_boxes(
     )
 
 
-def _crowd_flag(entry: Mapping[str, Any], where: str) -> bool:
-    flag = entry.get("iscrowd", 0)
-    if flag not in (0, 1):
-        raise ValueError(f"expected 'iscrowd' to be 0 or 1 in {where}, found {flag!r:.40}")
-    return bool(flag)
+def _name(annotation: Mapping[str, Any], position: int) -> str:
+    return f"annotation {annotation.get('id', f'at position {position}')}"
 
 
 def _checked_boxes(
-    boxes: NDArray[np.float64], sizes: NDArray[np.int64], names: Sequence[str], problems: Problems
+    boxes: NDArray[np.float64], sizes: NDArray[np.int64], name: Callable[[int], str], problems: Problems
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Applies the box rules of this module.
 
     Args:
         boxes: (M, 4) x, y, width, height in pixels.
         sizes: (M, 2) heights and widths of their images.
-        names: M names for the warnings.
+        name: names a row in the warnings.
         problems: where faults are counted.
 
     Returns:
@@ -261,7 +270,7 @@ def _checked_boxes(
         ("boxes outside their image skipped", proper & ~inside),
         ("boxes that stick out of their image clipped", sticks_out),
     ):
-        for position in np.flatnonzero(found).tolist():
-            problems.add(kind, names[position])
+        for row in np.flatnonzero(found).tolist():
+            problems.add(kind, name(row))
     clipped = np.concatenate([clipped_low, clipped_high - clipped_low], axis=1)
     return np.where(sticks_out[:, None], clipped, boxes), inside

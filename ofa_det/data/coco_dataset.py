@@ -64,7 +64,7 @@ class CocoDataset:
 
     def image_id(self, index: int) -> int:
         """The image's id in the annotation file."""
-        return int(self._table.image_ids[self._rows[index]])
+        return self._table.image_ids[int(self._rows[index])]
 
     def file_name(self, index: int) -> str:
         """The image's file name, relative to the image folder."""
@@ -100,6 +100,12 @@ class CocoDataset:
         found = [self.annotations(index) for index in range(len(self))]
         boxes = np.concatenate([a.boxes[~a.crowd] for a in found] or [np.zeros((0, 4), np.float32)])
         return np.asarray(boxes[:, 2:] - boxes[:, :2])
+
+    def box_sizes(self) -> NDArray[np.float32]:
+        """(M, 2) widths and heights of all boxes but crowds, normalised to their images."""
+        boxes = [found.boxes[~found.crowd] for found in map(self.annotations, range(len(self)))]
+        corners = np.concatenate(boxes)
+        return corners[:, 2:] - corners[:, :2]
 
     def ground_truth(self) -> dict[str, Any]:
         """The data set as a COCO dictionary, limited to its own images.

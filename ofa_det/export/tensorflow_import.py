@@ -25,7 +25,7 @@ STANDARD_ERROR = 2
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
-    """Turns warnings, and what native code writes to standard error, into debug records; on an exception, shows them."""
+    """Makes debug records of warnings and of what native code writes to standard error; shows them on an exception."""
     sys.stderr.flush()
     original = os.dup(STANDARD_ERROR)
     level = logging.WARNING

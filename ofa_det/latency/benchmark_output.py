@@ -15,6 +15,7 @@ _NUMBER: Final = r"([0-9.]+(?:e[+-]?[0-9]+)?)"
 _TOTAL: Final = re.compile(rf"nference timings in us:.*(?:Inference \(avg\)|Inference|no stats): {_NUMBER}")
 # "count=520 first=2531 curr=2793 min=1171 max=9925 avg=1885.74 std=870", once for the warm-up and once for the runs.
 _RUNS: Final = re.compile(rf"count=(\d+) .*avg={_NUMBER} std={_NUMBER}")
+_RUNS_TITLE: Final = "Profiling Info for Regular Benchmark Runs:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +48,13 @@ def parse_totals(output: str) -> BenchmarkTotals:
 def parse_op_profile(profile: str) -> tuple[OpTiming, ...]:
     """Reads the ops, in run order, of a CSV of `--profiling_output_csv_file`.
 
-    Columns are found by name: `start` came and went between versions.
+    Columns are found by name: `start` came and went between versions. Ops that a delegate took over are one op.
 
     Raises:
         ValueError: no table of ops.
     """
-    lines = iter(profile.splitlines())
+    # A table of the initialization may come first; 2019's files have neither it nor the title.
+    lines = iter(profile.rpartition(_RUNS_TITLE)[2].splitlines())
     for line in lines:
         columns = [column.strip() for column in line.split(",")]
         if {"node type", "avg_ms", "name"}.issubset(columns):

@@ -46,7 +46,7 @@ def test_report_files(tmp_path: Path) -> None:
         "runtime": "tflite-2020",
         "precision": "uint8",
     }
-    rows = list(csv.DictReader((tmp_path / "pareto.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "pareto.csv").read_text().splitlines()))
     assert [float(row["latency_ms"]) for row in rows] == [10, 12, 20, 39, 40]
     assert [row["non_dominated"] for row in rows] == ["1", "0", "1", "1", "0"]
     assert SubnetConfig.parse(rows[0]["subnet"]) == FAST.subnet

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from ofa_det.submission.validation import validate_submission
+
+ANCHORS = [[0.2, 0.3, 0.2, 0.4], [0.7, 0.6, 0.4, 0.2]]
+SCORES = [[0.1, 0.6], [0.9, 0.0]]
+
+
+def broken(report) -> list[str]:
+    return [check.name for check in report.checks if not check.passed]
+
+
+def test_file_with_ovics_interface_passes(write_detector):
+    path = write_detector(ANCHORS, SCORES)
+    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [1, 2]}))
+
+    report = validate_submission(path)
+
+    report.require(path)
+    assert report.passed
+    assert report.to_json()["passed"] is True
+    found = {check.name: check.found for check in report.checks}
+    assert found["input shape"] == "[1, 6, 8, 3]"
+    assert found["shape of boxes"] == "[1, 100, 4]"
+    assert found["detections on a random image"] == "3.0"
+    assert found["scores"] == "0.1 to 0.9"
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"input_type": schema.TensorType.FLOAT32}, ["input type"]),
+        ({"input_shape": (1, 1001, 8, 3)}, ["input shape"]),
+        ({"max_detections": 10}, ["shape of boxes", "shape of classes", "shape of scores"]),
+    ],
+)
+def test_broken_rules_are_named(write_detector, changes, names):
+    path = write_detector(ANCHORS, SCORES, **changes)
+
+    report = validate_submission(path)
+
+    assert broken(report) == names
+    with pytest.raises(ValueError, match=f"{names[0]}: expected .*, found") as error:
+        report.require(path)
+    assert "\n" not in str(error.value)
+
+
+def test_other_class_numbering_is_refused(write_detector):
+    path = write_detector(ANCHORS, SCORES)
+    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [0, 1]}))
+    assert broken(validate_submission(path)) == ["classes"]
+
+
+def test_detection_of_an_unused_class_is_named(write_detector):
+    path = write_detector(ANCHORS, SCORES)
+    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [1, None]}))
+    assert broken(validate_submission(path)) == ["category ids"]
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="found nothing at"):
+        validate_submission(tmp_path / "none.tflite")
