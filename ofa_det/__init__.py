@@ -1,0 +1,1 @@
+"""Elastic object detectors: train once, search the subnet that fits a phone, ship a quantized `.tflite`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -25,8 +26,8 @@ def ssd_anchor_sizes(min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorS
     scales = [min_scale + step * level for level in range(NUM_LEVELS)] + [1.0]
     lowest = (_size(min_scale / 2, 1.0), _size(min_scale, 2.0), _size(min_scale, 0.5))
     others = (
-        tuple(_size(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)) + (_size(math.sqrt(scale * above), 1.0),)
-        for scale, above in zip(scales[1:], scales[2:], strict=False)
+        (*tuple(_size(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)), _size(math.sqrt(scale * above), 1.0))
+        for scale, above in itertools.pairwise(scales)
     )
     return (lowest, *others)
 

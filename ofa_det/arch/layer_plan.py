@@ -280,9 +280,7 @@ def _backbone(builder: PlanBuilder, config: BackboneConfig, subnet: SubnetConfig
         raise ValueError(f"expected {len(STAGE_WIDTHS)} stages, found {len(subnet.stages)}")
     smooth: Activation = "hswish" if config.hswish else "relu6"
     stem_width = make_divisible(STEM_WIDTH * config.width_mult)
-    builder.append(
-        "backbone.stem", "conv", stem_width, kernel_size=3, stride=2, activation=smooth, batch_norm=True
-    )
+    builder.append("backbone.stem", "conv", stem_width, kernel_size=3, stride=2, activation=smooth, batch_norm=True)
     builder.inverted_residual(
         "backbone.first",
         stem_width,

@@ -88,15 +88,26 @@ class SubnetConfig:
         Raises:
             ValueError: another schema version, or keys that are missing or of another type.
         """
+        if not isinstance(value, Mapping):
+            raise ValueError(f"expected a subnet as a JSON object, found {type(value).__name__}")
         if value.get("schema_version") != SCHEMA_VERSION:
-            raise ValueError(f"expected a subnet of schema_version {SCHEMA_VERSION}, found {value.get('schema_version')}")
+            raise ValueError(
+                f"expected a subnet of schema_version {SCHEMA_VERSION}, found {value.get('schema_version')}"
+            )
         try:
             stages = tuple(
                 tuple(
-                    BlockConfig(kernel_size=int(b["kernel_size"]), expand_ratio=int(b["expand_ratio"])) for b in blocks
+                    BlockConfig(kernel_size=_whole(b["kernel_size"]), expand_ratio=_whole(b["expand_ratio"]))
+                    for b in blocks
                 )
                 for blocks in value["stages"]
             )
-            return cls(resolution=int(value["resolution"]), stages=stages)
+            return cls(resolution=_whole(value["resolution"]), stages=stages)
         except (KeyError, TypeError) as error:
             raise ValueError(f"expected a subnet with 'resolution' and 'stages', found {dict(value)!r:.120}") from error
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(f"expected a whole number, found {value!r}")
+    return value

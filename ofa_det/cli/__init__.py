@@ -1,0 +1,1 @@
+"""Commands: a typed config and a function each."""

@@ -6,8 +6,9 @@ import dataclasses
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser
@@ -18,9 +19,15 @@ from ofa_det.cli.memory import keep_freed_memory
 ConfigT = TypeVar("ConfigT")
 
 
-def command(
-    name: str, description: str, config_class: type[ConfigT], run: Callable[[ConfigT], None]
-) -> Callable[[Sequence[str] | None], int]:
+class Main(Protocol):
+    """Entry point of a command."""
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """Runs the command on the arguments, `sys.argv[1:]` if none; gives the exit status."""
+        ...
+
+
+def command(name: str, description: str, config_class: type[ConfigT], run: Callable[[ConfigT], None]) -> Main:
     """Makes the entry point of one command.
 
     Args:
@@ -36,11 +43,10 @@ def command(
 
     def main(argv: Sequence[str] | None = None) -> int:
         parser = _parser(name, description, config_class)
-        logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.INFO, force=True)
         try:
             config = _parse(parser, config_class, argv)
             keep_freed_memory()
-            with logging_redirect_tqdm():
+            with _logging_to_stderr(), logging_redirect_tqdm():
                 run(config)
         except ArgumentError as error:
             print(f"ofa-det {name}: error: {_one_line(error)}; see --help", file=sys.stderr)
@@ -67,6 +73,22 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return value
+
+
+@contextmanager
+def _logging_to_stderr() -> Iterator[None]:
+    """Shows the package's log; other libraries' from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    package = logging.getLogger("ofa_det")
+    level = package.level
+    package.setLevel(logging.INFO)
+    logging.root.addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.root.removeHandler(handler)
+        package.setLevel(level)
 
 
 def _parser(name: str, description: str, config_class: type[Any]) -> ArgumentParser:

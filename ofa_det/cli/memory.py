@@ -23,4 +23,4 @@ def keep_freed_memory() -> bool:
     if mallopt is None:
         return False
     settings = {_M_TRIM_THRESHOLD: _KEEP_BYTES, _M_MMAP_THRESHOLD: _KEEP_BYTES, _M_TOP_PAD: _TOP_PAD_BYTES}
-    return all([mallopt(parameter, value) == 1 for parameter, value in settings.items()])
+    return all(mallopt(parameter, value) == 1 for parameter, value in settings.items())

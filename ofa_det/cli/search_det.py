@@ -14,10 +14,10 @@ from tqdm import tqdm
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layer_plan import detector_plan
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.cli.candidate_scoring import CandidateScorer
 from ofa_det.cli.command import command
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.evaluation.candidate_scoring import CandidateScorer
 from ofa_det.evaluation.predictors import model_sha256
 from ofa_det.latency.model import DEFAULT_RUNTIME, LatencyModel, pixel2_model
 from ofa_det.latency.precision import Precision

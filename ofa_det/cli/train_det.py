@@ -23,7 +23,7 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.cli.command import command, config_yaml
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import Batch, training_loader
-from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.data.transforms import AugmentationConfig
 from ofa_det.detection.anchors import fit_anchors
 from ofa_det.detection.losses import LossConfig
@@ -103,7 +103,7 @@ def run(config: TrainConfig) -> None:
     run_folder = Path(config.output)
     _open_run_folder(run_folder, config)
     torch.manual_seed(config.seed)
-    split = "fit" if config.subnet is None and config.data.holdout_fraction > 0 else "train"
+    split: Split = "fit" if config.subnet is None and config.data.holdout_fraction > 0 else "train"
     dataset = open_split(config.data, split)
     held_out = open_split(config.data, "holdout" if split == "fit" else "val")
     network = build_network(config, dataset)

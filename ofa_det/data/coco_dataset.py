@@ -101,12 +101,6 @@ class CocoDataset:
         boxes = np.concatenate([a.boxes[~a.crowd] for a in found] or [np.zeros((0, 4), np.float32)])
         return np.asarray(boxes[:, 2:] - boxes[:, :2])
 
-    def box_sizes(self) -> NDArray[np.float32]:
-        """(M, 2) widths and heights of all boxes but crowds, normalised to their images."""
-        boxes = [found.boxes[~found.crowd] for found in map(self.annotations, range(len(self)))]
-        corners = np.concatenate(boxes)
-        return corners[:, 2:] - corners[:, :2]
-
     def ground_truth(self) -> dict[str, Any]:
         """The data set as a COCO dictionary, limited to its own images.
 

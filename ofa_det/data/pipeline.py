@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 # albumentations asks a server for a newer release while it is imported; training has no business on the network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-import albumentations as A  # noqa: N812
+import albumentations as A
 
 from ofa_det.data.images import MID_GREY, stretch
 from ofa_det.data.transforms import AugmentationConfig

@@ -26,7 +26,6 @@ class DataConfig:
         val_images: folder of the validation images.
         holdout_fraction: share of the training images that no network trains on, so that the search can score
             candidates on them; 0 to below 1.
-        holdout_seed: another seed holds out other images.
     """
 
     root: str
@@ -35,7 +34,6 @@ class DataConfig:
     val_annotations: str = "annotations/instances_val2017.json"
     val_images: str = "val2017"
     holdout_fraction: float = 0.0
-    holdout_seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout_fraction < 1:
@@ -48,8 +46,7 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
     Args:
         config: the data set.
         split: `val`; `train`, which is `fit` and `holdout` together; `fit`, what networks train on; `holdout`, the
-            training images that the search scores on. Which images are held out follows from their ids and
-            `holdout_seed` alone.
+            training images that the search scores on. Which images are held out follows from their ids alone.
 
     Raises:
         FileNotFoundError: no annotation file.
@@ -65,7 +62,7 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
     dataset = CocoDataset.open(root / config.train_annotations, root / config.train_images)
     if split == "train":
         return dataset
-    held_out = _held_out(dataset, config.holdout_fraction, config.holdout_seed)
+    held_out = _held_out(dataset, config.holdout_fraction)
     positions = np.flatnonzero(held_out if split == "holdout" else ~held_out)
     if not len(positions):
         raise ValueError(
@@ -75,10 +72,10 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
     return dataset.subset(positions)
 
 
-def _held_out(dataset: CocoDataset, fraction: float, seed: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+def _held_out(dataset: CocoDataset, fraction: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """(N,) the images with the smallest hashes, so many that they make up `fraction` of all."""
     hashes = [
-        hashlib.blake2b(f"{seed}:{dataset.image_id(index)}".encode(), digest_size=8).digest()
+        hashlib.blake2b(f"holdout:{dataset.image_id(index)}".encode(), digest_size=8).digest()
         for index in range(len(dataset))
     ]
     chosen = sorted(range(len(dataset)), key=hashes.__getitem__)[: round(fraction * len(dataset))]

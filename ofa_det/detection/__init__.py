@@ -1,0 +1,1 @@
+"""Pure tensor functions of detection: boxes, anchors, codes, matching, losses, post-processing."""

@@ -63,5 +63,7 @@ def match_anchors(anchors: Tensor, boxes: Tensor, crowd: Tensor, config: Matcher
     matches[best >= config.ignored_iou] = IGNORED
     matches = torch.where(best >= config.positive_iou, owner, matches)
     # Every object keeps its best anchors; where two want one anchor the better overlap has it.
-    claims = torch.zeros_like(iou, dtype=torch.bool).scatter_(0, iou.topk(min(config.best_anchors, len(iou)), dim=0)[1], True)
+    claims = torch.zeros_like(iou, dtype=torch.bool).scatter_(
+        0, iou.topk(min(config.best_anchors, len(iou)), dim=0)[1], True
+    )
     return torch.where(claims.any(dim=1), iou.masked_fill(~claims, -1).argmax(dim=1), matches)

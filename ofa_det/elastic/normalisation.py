@@ -20,7 +20,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
     def forward(self, features: Tensor) -> Tensor:
         """Normalises (B, C, H, W), C at most the layer's."""
         channels = features.shape[1]
-        assert self.running_mean is not None and self.running_var is not None
+        assert self.running_mean is not None
+        assert self.running_var is not None
         return F.batch_norm(
             features,
             None if self.training else self.running_mean[:channels],

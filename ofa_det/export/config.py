@@ -9,6 +9,10 @@ from ofa_det.detection.postprocessing import PostProcessConfig
 
 ExportFormat = Literal["tflite-int8", "tflite-float32", "onnx"]
 
+# On a detector trained on BCCD (224 px, AP 0.286 in float32), 16, 50, 100 and 200 calibration images gave int8 AP 0.285,
+# 0.283, 0.288 and 0.285, and box codes of 19.2, 18.6, 18.2 and 17.8 dB: more images only widen the ranges.
+CALIBRATION_IMAGES = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
@@ -23,7 +27,7 @@ class ExportConfig:
     """
 
     format: ExportFormat = "tflite-int8"
-    calibration_images: int = 200
+    calibration_images: int = CALIBRATION_IMAGES
     verification_images: int = 16
     ap_tolerance: float = 0.01
     post_processing: PostProcessConfig = field(default_factory=PostProcessConfig)

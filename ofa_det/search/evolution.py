@@ -113,7 +113,7 @@ def evolve(
     latency = cache(latency)
     feasible_resolutions(space, latency, latency_cap_ms)
     return itertools.islice(
-        _generations(space, score, latency, latency_cap_ms, config, random.Random(seed)),  # noqa: S311
+        _generations(space, score, latency, latency_cap_ms, config, random.Random(seed)),
         config.max_evaluations,
     )
 

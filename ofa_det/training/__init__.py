@@ -1,0 +1,1 @@
+"""The training loop: schedule, sandwich of subnets, averaging, validation, resume."""

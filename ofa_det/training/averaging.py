@@ -21,9 +21,7 @@ class WeightAverage:
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
         """Moves the average towards the network by 1 - decay."""
-        torch._foreach_lerp_(
-            list(self.values.values()), [p.detach() for _, p in network.named_parameters()], 1 - decay
-        )
+        torch._foreach_lerp_(list(self.values.values()), [p.detach() for _, p in network.named_parameters()], 1 - decay)
 
     def load(self, values: Mapping[str, Tensor]) -> None:
         """Takes saved values."""

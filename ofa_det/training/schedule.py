@@ -75,7 +75,7 @@ def sandwich(space: SearchSpace, step: int, *, random_subnets: int, seed: int) -
     Returns:
         The largest first, since it teaches, then the random ones, then the smallest.
     """
-    rng = random.Random(f"subnets/{seed}/{step}")  # noqa: S311 - not for secrets
+    rng = random.Random(f"subnets/{seed}/{step}")
     resolution = rng.choice(space.resolutions)
     drawn = (space.sample(rng, resolution) for _ in range(random_subnets))
     return tuple(dict.fromkeys((space.largest(resolution), *drawn, space.smallest(resolution))))

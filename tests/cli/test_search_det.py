@@ -12,10 +12,10 @@ from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.files import read_json
 from ofa_det.arch.search_space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.cli.candidate_scoring import CandidateScorer
 from ofa_det.cli.search_det import main
 from ofa_det.data.generated import CATEGORIES, generate_dataset
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.evaluation.candidate_scoring import CandidateScorer
 from ofa_det.evaluation.scoring import evaluate
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.models.calibration import calibrate_batch_norm, calibration_batches

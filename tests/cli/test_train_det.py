@@ -120,7 +120,7 @@ def test_mistakes_are_one_line(supernet, data, tmp_path, capsys):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_shipped_configs_are_valid(path):
     assert path.read_text().startswith("# ")
-    unknown = set(yaml.safe_load(path.read_text())) - {field for field in TrainConfig.__dataclass_fields__}
+    unknown = set(yaml.safe_load(path.read_text())) - set(TrainConfig.__dataclass_fields__)
     assert unknown == set()
 
 

@@ -30,7 +30,6 @@ def test_train_is_fit_and_holdout(root):
     assert len(holdout) == 10
     assert sorted(fit + holdout) == ids(open_split(data, "train")) == list(range(1, 41))
     assert ids(open_split(data, "holdout")) == holdout
-    assert ids(open_split(config(root, holdout_fraction=0.25, holdout_seed=1), "holdout")) != holdout
 
 
 def test_a_larger_holdout_contains_the_smaller(root):

@@ -24,7 +24,9 @@ def test_detections_are_xyxy_by_descending_score_with_id_class_plus_one(write_de
 
     np.testing.assert_allclose(first.scores, [0.9, 0.6, 0.1], atol=1e-6)
     assert first.category_ids.tolist() == [1, 3, 1]
-    np.testing.assert_allclose(first.boxes, [[0.5, 0.5, 0.9, 0.7], [0.1, 0.1, 0.3, 0.5], [0.1, 0.1, 0.3, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(
+        first.boxes, [[0.5, 0.5, 0.9, 0.7], [0.1, 0.1, 0.3, 0.5], [0.1, 0.1, 0.3, 0.5]], atol=1e-6
+    )
     np.testing.assert_array_equal(second.boxes, first.boxes)
 
 
