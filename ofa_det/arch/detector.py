@@ -27,7 +27,7 @@ def ssd_anchor_sizes(min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorS
     lowest = (_size(min_scale / 2, 1.0), _size(min_scale, 2.0), _size(min_scale, 0.5))
     others = (
         (*tuple(_size(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)), _size(math.sqrt(scale * above), 1.0))
-        for scale, above in itertools.pairwise(scales)
+        for scale, above in itertools.pairwise(scales[1:])
     )
     return (lowest, *others)
 

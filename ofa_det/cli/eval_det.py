@@ -9,6 +9,7 @@ from pathlib import Path
 from ofa_det.arch.files import write_atomically, write_json
 from ofa_det.cli.command import command
 from ofa_det.data.splits import DataConfig, Split, open_split
+from ofa_det.evaluation.contact_sheet import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import model_sha256, open_predictor
 from ofa_det.evaluation.scoring import evaluate
 
@@ -20,20 +21,22 @@ class EvalConfig:
     Args:
         model: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
         data: the data set, in COCO layout.
+        compare: another model, drawn beside this one in contact_sheet.jpg.
         split: images to score on: val, train, or the fit and holdout parts of train.
-        output: folder for metrics.json and detections.json.
+        output: folder for metrics.json, detections.json and contact_sheet.jpg.
         device: torch device for a run folder's network, for example cpu or cuda.
     """
 
     model: str
     data: DataConfig
+    compare: str | None = None
     split: Split = "val"
     output: str = "runs/evaluation"
     device: str = "cpu"
 
 
 def run(config: EvalConfig) -> None:
-    """Evaluates, writes metrics.json and detections.json, prints a table."""
+    """Evaluates, writes metrics.json, detections.json and contact_sheet.jpg, prints a table."""
     predictor = open_predictor(config.model, device=config.device)
     dataset = open_split(config.data, config.split)
     metrics = evaluate(predictor, dataset, progress=True)
@@ -46,6 +49,10 @@ def run(config: EvalConfig) -> None:
         "split": config.split,
     }
     write_json(output / "metrics.json", metrics.to_json() | description)
+    shown = {config.model: predictor}
+    if config.compare is not None:
+        shown[config.compare] = open_predictor(config.compare, device=config.device)
+    write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, shown))
     print(f"{config.model} on {metrics.num_images} {config.split} images of {config.data.root}, in percent")
     print(metrics.table())
     print(f"written to {output}")

@@ -25,7 +25,7 @@ class ExportCommandConfig:
         calibration_images: training images that set the ranges of int8 activations.
         verification_images: of these, how many the file and torch are compared on.
         ap_tolerance: largest fall of AP, as a fraction, that passes without a warning.
-        post_processing: attributes of the post-processing op; OVIC wants max_detections 100.
+        postprocess: attributes of the post-processing op; OVIC wants max_detections 100.
     """
 
     model: str
@@ -35,7 +35,7 @@ class ExportCommandConfig:
     calibration_images: int = ExportConfig.calibration_images
     verification_images: int = ExportConfig.verification_images
     ap_tolerance: float = ExportConfig.ap_tolerance
-    post_processing: PostProcessConfig = field(default_factory=PostProcessConfig)
+    postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
 
 
 def run(config: ExportCommandConfig) -> None:
@@ -45,7 +45,7 @@ def run(config: ExportCommandConfig) -> None:
         calibration_images=config.calibration_images,
         verification_images=config.verification_images,
         ap_tolerance=config.ap_tolerance,
-        post_processing=config.post_processing,
+        postprocess=config.postprocess,
     )
     result = export_detector(
         load_detector(config.model),

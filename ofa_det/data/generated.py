@@ -29,9 +29,13 @@ CATEGORIES = (
     Category(id=24, name="star"),
 )
 
-_MAX_OBJECTS = 6
-_OBJECT_SIDES = (0.13, 0.6)  # of the image's shorter side
-_MIN_VISIBLE = 0.65  # share of an object that later ones leave visible
+_HUES = (10.0, 220.0, 120.0, 50.0)
+"""Typical hue of each category, in degrees: like most real classes, these are told apart by more than their outline."""
+
+_HUE_SPREAD = 18.0  # standard deviation
+_MAX_OBJECTS = 5
+_OBJECT_SIDES = (0.14, 0.55)  # of the image's shorter side
+_MIN_VISIBLE = 0.75  # share of an object that later ones leave visible
 _CROWD_EVERY = 25  # one image in so many has a crowd
 _CROWD_MEMBERS = 9
 _EMPTY_EVERY = 60  # one image in so many has no boxes
@@ -116,7 +120,7 @@ def _draw_image(
             label = int(rng.integers(len(CATEGORIES)))
             mask = _random_mask(rng, label, size)
             if _may_cover(mask, owner, placed):
-                _paint(rng, canvas, mask)
+                _paint(rng, canvas, mask, label)
                 owner[mask] = len(placed)
                 placed.append((label, int(mask.sum())))
                 break
@@ -136,7 +140,7 @@ def _draw_crowd(rng: np.random.Generator, canvas: NDArray[np.float32], owner: ND
     for _ in range(_CROWD_MEMBERS):
         centre = cx + rng.uniform(-reach, reach), cy + rng.uniform(-reach, reach)
         mask = _mask(_OUTLINES[label](side / 2, rng), centre, owner.shape)
-        _paint(rng, canvas, mask)
+        _paint(rng, canvas, mask, label)
         heap |= mask
     owner[heap] = _RESERVED
     return _annotation(heap, label, crowd=True)
@@ -214,7 +218,7 @@ def _mask(outline: NDArray[np.float64], centre: tuple[float, ...], size: tuple[i
     return mask.astype(np.bool_)
 
 
-def _paint(rng: np.random.Generator, canvas: NDArray[np.float32], mask: NDArray[np.bool_]) -> None:
+def _paint(rng: np.random.Generator, canvas: NDArray[np.float32], mask: NDArray[np.bool_], label: int) -> None:
     """Fills the mask with a shaded texture, a darker rim and a soft shadow, with smooth edges."""
     # Only the surroundings that the shadow reaches are computed, which halves the time.
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -225,7 +229,8 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.float32], mask: NDArray[
     canvas, mask = canvas[around], mask[around]
     shadow = cv2.GaussianBlur(np.roll(mask, (3, 3), axis=(0, 1)).astype(np.float32), (0, 0), 2.5)
     canvas *= 1 - 0.35 * shadow[..., None]
-    fill = _texture(rng, mask.shape, _colour(rng, value=(0.45, 1.0), saturation=(0.5, 1.0)), contrast=0.12)
+    colour = _colour(rng, rng.normal(_HUES[label], _HUE_SPREAD), value=(0.45, 1.0), saturation=(0.55, 1.0))
+    fill = _texture(rng, mask.shape, colour, contrast=0.12)
     depth = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3)
     fill *= np.where(depth < 2.5, 0.6, 1.0).astype(np.float32)[..., None]
     alpha = cv2.GaussianBlur(mask.astype(np.float32), (3, 3), 0.7)[..., None]
@@ -234,7 +239,9 @@ def _paint(rng: np.random.Generator, canvas: NDArray[np.float32], mask: NDArray[
 
 
 def _background(rng: np.random.Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    return _texture(rng, size, _colour(rng, value=(0.35, 0.75), saturation=(0.1, 0.45)), contrast=0.18)
+    return _texture(
+        rng, size, _colour(rng, rng.uniform(0, 360), value=(0.35, 0.75), saturation=(0.05, 0.35)), contrast=0.18
+    )
 
 
 def _texture(
@@ -257,10 +264,10 @@ def _texture(
 
 
 def _colour(
-    rng: np.random.Generator, *, value: tuple[float, float], saturation: tuple[float, float]
+    rng: np.random.Generator, hue: float, *, value: tuple[float, float], saturation: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """A random RGB colour in [0, 1] of bounded brightness and saturation."""
-    hsv = np.array([[[rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(*value)]]], np.float32)
+    """An RGB colour in [0, 1] of a given hue, in degrees, and random brightness and saturation."""
+    hsv = np.array([[[hue % 360, rng.uniform(*saturation), rng.uniform(*value)]]], np.float32)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0], np.float32)
 
 

@@ -103,14 +103,25 @@ def detection_losses(
     """
     positive = targets.positive
     count = positive.sum().clamp(min=1)
-    wanted = torch.zeros_like(output.logits)
-    wanted[positive] = F.one_hot(targets.classes, output.logits.shape[-1]).to(wanted.dtype)
-    trained = (targets.matches != IGNORED).unsqueeze(-1)
-    classification = (_focal_loss(output.logits, wanted, config) * trained).sum() / count
-
     boxes = decode(output.box_codes[positive], targets.anchors)
-    _, overlap = generalised_iou(boxes, targets.boxes)
+    iou, overlap = generalised_iou(boxes, targets.boxes)
     box = config.box_weight * (1 - overlap).sum() / count
+
+    import os
+    mode = os.environ.get("CLS", "focal")
+    wanted = torch.zeros_like(output.logits)
+    hot = F.one_hot(targets.classes, output.logits.shape[-1]).to(wanted.dtype)
+    wanted[positive] = hot if mode == "focal" else hot * iou.detach().unsqueeze(-1)
+    trained = (targets.matches != IGNORED).unsqueeze(-1)
+    if mode == "focal":
+        classification = (_focal_loss(output.logits, wanted, config) * trained).sum() / count
+    elif mode == "vfl":
+        p = output.logits.sigmoid()
+        w = torch.where(wanted > 0, wanted, 0.75 * p.detach() ** 2)
+        classification = (w * F.binary_cross_entropy_with_logits(output.logits, wanted, reduction="none") * trained).sum() / count
+    else:
+        p = output.logits.sigmoid()
+        classification = ((wanted - p).abs().detach() ** 2 * F.binary_cross_entropy_with_logits(output.logits, wanted, reduction="none") * trained).sum() / count
 
     distillation = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:

@@ -175,10 +175,12 @@ def _draw_box(
 ) -> None:
     canvas.rectangle(box, outline=colour, width=line_px)
     _, _, text_width, text_height = canvas.textbbox((0, 0), text, font=font)
-    # Above the box where there is room, else inside it.
-    left, top = box[0], box[1] - text_height - 3
-    top = box[1] if top < 0 else top
-    canvas.rectangle((left, top, left + text_width + 4, top + text_height + 3), fill=colour)
+    label_height = text_height + 4
+    # Above the box where there is room, else below it, else inside.
+    tops = (box[1] - label_height, box[3], box[1])
+    left = box[0]
+    top = next((top for top in tops[:2] if 0 <= top <= canvas.im.size[1] - label_height), tops[2])
+    canvas.rectangle((left, top, left + text_width + 4, top + label_height - 1), fill=colour)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     canvas.text((left + 2, top + 1), text, (0, 0, 0) if luminance > 140 else (255, 255, 255), font=font)
 

@@ -43,7 +43,7 @@ class OnnxDetector:
         self._session = _session(path, num_threads)
         metadata = _metadata(path, self._session)
         self._category_ids = np.array(metadata["class_category_ids"], dtype=np.int64)
-        self._post_processing = PostProcessConfig(**metadata["post_processing"])
+        self._postprocess = PostProcessConfig(**metadata["postprocess"])
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -73,7 +73,7 @@ class OnnxDetector:
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
         boxes, scores = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
         kept_boxes, kept_scores, labels = postprocess(
-            torch.from_numpy(boxes[0]), torch.from_numpy(scores[0]), self._post_processing
+            torch.from_numpy(boxes[0]), torch.from_numpy(scores[0]), self._postprocess
         )
         return Detections(
             boxes=kept_boxes.numpy(), scores=kept_scores.numpy(), category_ids=self._category_ids[labels.numpy()]

@@ -9,7 +9,7 @@ from ofa_det.detection.postprocessing import PostProcessConfig
 
 ExportFormat = Literal["tflite-int8", "tflite-float32", "onnx"]
 
-# On a detector trained on BCCD (224 px, AP 0.286 in float32), 16, 50, 100 and 200 calibration images gave int8 AP 0.285,
+# On a detector trained on BCCD (224 px, float32 AP 0.286), 16, 50, 100 and 200 calibration images gave int8 AP 0.285,
 # 0.283, 0.288 and 0.285, and box codes of 19.2, 18.6, 18.2 and 17.8 dB: more images only widen the ranges.
 CALIBRATION_IMAGES = 100
 
@@ -23,14 +23,14 @@ class ExportConfig:
         calibration_images: training images that set the ranges of int8 activations, taken at even distances.
         verification_images: of these, how many the file and torch are compared on.
         ap_tolerance: largest fall of AP, as a fraction, that passes without a warning.
-        post_processing: attributes of the post-processing op.
+        postprocess: attributes of the post-processing op.
     """
 
     format: ExportFormat = "tflite-int8"
     calibration_images: int = CALIBRATION_IMAGES
     verification_images: int = 16
     ap_tolerance: float = 0.01
-    post_processing: PostProcessConfig = field(default_factory=PostProcessConfig)
+    postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
 
     def __post_init__(self) -> None:
         if self.format not in get_args(ExportFormat):

@@ -50,8 +50,9 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights) -> keras.Model:
     for names in (plan.box_outputs, plan.score_outputs):
         for name, anchors in zip(names, anchors_per_cell(plan), strict=True):
             boxes = plan[name].out_height * plan[name].out_width * anchors
-            outputs.append(keras.layers.Reshape((boxes, len(weights[name].bias) // anchors))(values[name]))
-    return keras.Model(images, outputs)
+            shape = (boxes, len(weights[name].bias) // anchors)
+            outputs.append(keras.layers.Reshape(shape, name=_scope(f"{name}.per_anchor"))(values[name]))
+    return keras.Model(images, outputs, name="detector")
 
 
 def _apply(layer: Layer, inputs: list[Any], weights: MirrorWeights) -> Any:

@@ -17,6 +17,7 @@ from ofa_det.latency.model import LatencyPrediction
 from ofa_det.models.run_folder import TrainedDetector
 
 SCHEMA_VERSION = 1
+MODEL_FILES = ("model.tflite", "model.onnx")
 CONFIG_FILE = "config.yaml"
 
 
@@ -80,7 +81,7 @@ class ConvertedModel:
     """A file's content and what the manifest says of it.
 
     Args:
-        file_name: `model.tflite` or `model.onnx`.
+        file_name: one of `MODEL_FILES`.
         content: the file.
         labels: content of `labels.txt`.
         description: entries of the manifest: class_category_ids, input, outputs, quantization, verification.

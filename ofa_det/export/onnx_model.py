@@ -65,7 +65,7 @@ def convert_to_onnx(
         "schema_version": SCHEMA_VERSION,
         "class_category_ids": [category.id for category in trained.categories],
         "class_names": [category.name for category in trained.categories],
-        "post_processing": asdict(config.post_processing),
+        "postprocess": asdict(config.postprocess),
     }
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     buffer = io.BytesIO()

@@ -18,6 +18,7 @@ from ofa_det.evaluation.scoring import evaluate
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.export.config import ExportConfig
 from ofa_det.export.manifest import (
+    MODEL_FILES,
     SCHEMA_VERSION,
     Accuracy,
     ConvertedModel,
@@ -99,6 +100,8 @@ def export_detector(
         latency = _predict_latency(model_path)
     manifest["accuracy"] = accuracy.to_json()
     manifest["latency"] = None if latency is None else latency_entry(latency)
+    for stale in set(MODEL_FILES) - {converted.file_name}:
+        (output / stale).unlink(missing_ok=True)
     write_atomically(output / converted.file_name, converted.content)
     write_atomically(output / LABELS_FILE, converted.labels)
     write_json(output / MANIFEST_FILE, manifest)
@@ -127,9 +130,9 @@ def _convert(trained: TrainedDetector, config: ExportConfig, images: list[NDArra
 def _measure(
     trained: TrainedDetector, config: ExportConfig, model_path: Path, dataset: CocoDataset, progress: bool
 ) -> Accuracy:
-    before = evaluate(
-        TorchDetector(trained.detector, trained.categories, config.post_processing), dataset, progress=progress
-    )
+    logger.info("scoring the float detector, then the file, on %d images", len(dataset))
+    float_detector = TorchDetector(trained.detector, trained.categories, config.postprocess)
+    before = evaluate(float_detector, dataset, progress=progress)
     after = evaluate(open_predictor(model_path), dataset, progress=progress)
     accuracy = Accuracy(before=before, after=after, dataset=dataset)
     if accuracy.ap_change < -config.ap_tolerance:

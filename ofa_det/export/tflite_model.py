@@ -63,7 +63,7 @@ def convert_to_tflite(
     """
     quantized = config.format == "tflite-int8"
     detector, columns = trained.detector, class_columns(trained.categories)
-    threshold = config.post_processing.score_threshold
+    threshold = config.postprocess.score_threshold
     weights = fold_batch_norm(detector.plan, {key: value.numpy() for key, value in detector.state_dict().items()})
     weights = with_tf_box_order(detector.plan, weights)
     unused = unused_logits(detector, columns, verification_images, threshold)
@@ -79,11 +79,11 @@ def convert_to_tflite(
         agreement.score_sqnr_db,
     )
     check_agreement(agreement, quantized=quantized, score_threshold=threshold)
-    content = append_postprocess(network, detector.anchors.numpy(), config.post_processing)
+    content = append_postprocess(network, detector.anchors.numpy(), config.postprocess)
     description = {
         "class_category_ids": list(columns.category_ids),
         "input": _input_entry(detector.plan.resolution, quantized),
-        "outputs": _output_entries(config.post_processing.max_detections),
+        "outputs": _output_entries(config.postprocess.max_detections),
         "quantization": _quantization_entry(network, len(calibration_images)) if quantized else None,
         "verification": asdict(agreement),
     }

@@ -27,7 +27,7 @@ class SubmissionFacts:
         data: annotation file and image folder that AP was measured on.
         input_size: (height, width), in pixels.
         latency: predicted.
-        manifest: of the export folder; empty for a file made elsewhere.
+        manifest: of the export folder; empty or of other content for a file made elsewhere.
     """
 
     file_name: str
@@ -118,8 +118,8 @@ def _latency(facts: SubmissionFacts) -> Sequence[str]:
 
 def _making(facts: SubmissionFacts) -> Sequence[str]:
     manifest = facts.manifest
-    if not manifest:
-        return ("## How it was made", "", "Unknown: no manifest.json lay beside the file.")
+    if "source" not in manifest:
+        return ("## How it was made", "", "Unknown: no manifest.json of an export lay beside the file.")
     network, source, verification = manifest["network"], manifest["source"], manifest["verification"]
     quantization = manifest["quantization"]
     return (

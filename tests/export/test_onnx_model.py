@@ -13,14 +13,14 @@ from ofa_det.export.config import ExportConfig
 def test_file_detects_what_torch_detects(trained, images, tmp_path):
     from ofa_det.export.onnx_model import convert_to_onnx
 
-    post_processing = PostProcessConfig(score_threshold=0.05, iou_threshold=0.5, max_detections=40)
-    converted = convert_to_onnx(trained, ExportConfig(format="onnx", post_processing=post_processing), images)
+    postprocess = PostProcessConfig(score_threshold=0.05, iou_threshold=0.5, max_detections=40)
+    converted = convert_to_onnx(trained, ExportConfig(format="onnx", postprocess=postprocess), images)
     path = tmp_path / converted.file_name
     path.write_bytes(converted.content)
 
     detector = OnnxDetector(path)
     found = detector.predict(np.stack(images))
-    wanted = TorchDetector(trained.detector, trained.categories, post_processing).predict(np.stack(images))
+    wanted = TorchDetector(trained.detector, trained.categories, postprocess).predict(np.stack(images))
 
     assert detector.input_size == (64, 64)
     assert converted.description["verification"]["largest_error"] < 1e-5

@@ -20,7 +20,7 @@ POST_PROCESSING = PostProcessConfig(score_threshold=0.05, iou_threshold=0.5)
 def convert(trained, images, format_):
     from ofa_det.export.tflite_model import convert_to_tflite
 
-    config = ExportConfig(format=format_, post_processing=POST_PROCESSING)
+    config = ExportConfig(format=format_, postprocess=POST_PROCESSING)
     return convert_to_tflite(trained, config, images, images)
 
 
