@@ -36,8 +36,8 @@ class QuickstartConfig:
     latency_cap_ms: float = 30.0
     num_train: int = 400
     num_val: int = 80
-    train_images: int = 3_200
-    finetune_images: int = 4_000
+    train_images: int = 2_400
+    finetune_images: int = 3_200
     seed: int = 0
     resume: bool = False
 
@@ -97,7 +97,7 @@ def _run_command(name: str, *options: object) -> None:
 
 def _report(folder: Path, model: Path, seconds: float) -> None:
     float_ap, int8_ap = (read_json(folder / f"evaluation_{name}/metrics.json")["AP"] for name in ("float", "int8"))
-    predicted = read_json(model.parent / "manifest.json")["predicted_latency"]
+    predicted = read_json(model.parent / "manifest.json")["latency"]
     host = measure_on_host(model, threads=1, warmup_runs=5, runs=50, xnnpack=True)
     report: dict[str, Any] = {
         "float_AP": float_ap,

@@ -26,6 +26,8 @@ class DataConfig:
         val_images: folder of the validation images.
         holdout_fraction: share of the training images that no network trains on, so that the search can score
             candidates on them; 0 to below 1.
+        limit: use the first images of each annotation file alone; to try a configuration out, or to overfit on few
+            images.
     """
 
     root: str
@@ -34,10 +36,13 @@ class DataConfig:
     val_annotations: str = "annotations/instances_val2017.json"
     val_images: str = "val2017"
     holdout_fraction: float = 0.0
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.holdout_fraction < 1:
             raise ValueError(f"expected 0 <= holdout_fraction < 1, found {self.holdout_fraction}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"expected limit >= 1, found {self.limit}")
 
 
 def open_split(config: DataConfig, split: Split) -> CocoDataset:
@@ -58,8 +63,8 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
     if not root.is_dir():
         raise FileNotFoundError(f"expected the folder of a COCO-format data set, found nothing at {root}")
     if split == "val":
-        return CocoDataset.open(root / config.val_annotations, root / config.val_images)
-    dataset = CocoDataset.open(root / config.train_annotations, root / config.train_images)
+        return _first(CocoDataset.open(root / config.val_annotations, root / config.val_images), config.limit)
+    dataset = _first(CocoDataset.open(root / config.train_annotations, root / config.train_images), config.limit)
     if split == "train":
         return dataset
     held_out = _held_out(dataset, config.holdout_fraction)
@@ -70,6 +75,10 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
             f"{config.holdout_fraction} of {len(dataset)} images; change holdout_fraction"
         )
     return dataset.subset(positions)
+
+
+def _first(dataset: CocoDataset, limit: int | None) -> CocoDataset:
+    return dataset if limit is None else dataset.subset(np.arange(min(limit, len(dataset))))
 
 
 def _held_out(dataset: CocoDataset, fraction: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -31,25 +31,22 @@ class LossConfig:
     """Weights of the losses.
 
     Args:
-        focal_gamma: focusing exponent of the classification loss (Focal Loss, equation 4).
-        focal_alpha: weight of the positive targets against 1 - alpha of the others.
+        focal_gamma: exponent by which easy negatives are played down (Focal Loss, equation 4).
+        focal_alpha: weight of the negatives; a positive weighs as much as its score should be.
         box_weight: factor of the generalised-IoU loss.
         distill_weight: factor of the losses against the teacher, on matched anchors only (distilling all anchors
             hurts light detectors).
     """
 
     focal_gamma: float = 2.0
-    focal_alpha: float = 0.25
+    focal_alpha: float = 0.75
     box_weight: float = 2.0
     distill_weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.focal_gamma < 0 or not 0 < self.focal_alpha < 1:
-            raise ValueError(
-                f"expected focal_gamma >= 0 and 0 < focal_alpha < 1, found {self.focal_gamma}, {self.focal_alpha}"
-            )
-        if self.box_weight < 0 or self.distill_weight < 0:
-            raise ValueError(f"expected weights >= 0, found {self.box_weight} and {self.distill_weight}")
+        for name in ("focal_gamma", "focal_alpha", "box_weight", "distill_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +87,9 @@ class DetectionLosses(NamedTuple):
 def detection_losses(
     output: DetectorOutput, targets: MatchedTargets, config: LossConfig, teacher: DetectorOutput | None = None
 ) -> DetectionLosses:
-    """Focal and generalised-IoU losses, and with a teacher the distance to it on the positive anchors.
+    """Varifocal and generalised-IoU losses, and with a teacher the distance to it on the positive anchors.
+
+    The score to learn is the IoU of the predicted box with its object, so that better boxes rank higher.
 
     Args:
         output: of the network that trains.
@@ -107,21 +106,10 @@ def detection_losses(
     iou, overlap = generalised_iou(boxes, targets.boxes)
     box = config.box_weight * (1 - overlap).sum() / count
 
-    import os
-    mode = os.environ.get("CLS", "focal")
     wanted = torch.zeros_like(output.logits)
-    hot = F.one_hot(targets.classes, output.logits.shape[-1]).to(wanted.dtype)
-    wanted[positive] = hot if mode == "focal" else hot * iou.detach().unsqueeze(-1)
+    wanted[positive] = F.one_hot(targets.classes, output.logits.shape[-1]) * iou.detach().unsqueeze(-1)
     trained = (targets.matches != IGNORED).unsqueeze(-1)
-    if mode == "focal":
-        classification = (_focal_loss(output.logits, wanted, config) * trained).sum() / count
-    elif mode == "vfl":
-        p = output.logits.sigmoid()
-        w = torch.where(wanted > 0, wanted, 0.75 * p.detach() ** 2)
-        classification = (w * F.binary_cross_entropy_with_logits(output.logits, wanted, reduction="none") * trained).sum() / count
-    else:
-        p = output.logits.sigmoid()
-        classification = ((wanted - p).abs().detach() ** 2 * F.binary_cross_entropy_with_logits(output.logits, wanted, reduction="none") * trained).sum() / count
+    classification = (_varifocal_loss(output.logits, wanted, config) * trained).sum() / count
 
     distillation = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
@@ -132,10 +120,8 @@ def detection_losses(
     return DetectionLosses(classification, box, distillation)
 
 
-def _focal_loss(logits: Tensor, wanted: Tensor, config: LossConfig) -> Tensor:
-    """Element-wise sigmoid focal loss."""
+def _varifocal_loss(logits: Tensor, wanted: Tensor, config: LossConfig) -> Tensor:
+    """Element-wise varifocal loss (VarifocalNet, equation 2) of logits against wanted scores of the same shape."""
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    probability = logits.sigmoid()
-    miss = (wanted - probability).abs()
-    alpha = config.focal_alpha * wanted + (1 - config.focal_alpha) * (1 - wanted)
-    return alpha * miss**config.focal_gamma * cross_entropy
+    negative = config.focal_alpha * logits.detach().sigmoid() ** config.focal_gamma
+    return torch.where(wanted > 0, wanted, negative) * cross_entropy

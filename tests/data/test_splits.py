@@ -53,3 +53,11 @@ def test_mistakes_are_one_line(root, tmp_path):
     (root / "val.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"val\.json"):
         open_split(config(root), "val")
+
+
+def test_a_limit_takes_the_first_images(root):
+    data = config(root, limit=8, holdout_fraction=0.25)
+    assert ids(open_split(data, "val")) == ids(open_split(data, "train")) == list(range(1, 9))
+    assert len(open_split(data, "holdout")) == 2
+    with pytest.raises(ValueError, match="limit >= 1, found 0"):
+        config(root, limit=0)

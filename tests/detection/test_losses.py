@@ -15,12 +15,20 @@ def one_positive(matches: list[int]) -> MatchedTargets:
     return MatchedTargets(matches=torch.tensor([matches]), classes=torch.tensor([1]), boxes=BOX, anchors=ANCHOR)
 
 
-def test_focal_loss_by_hand():
-    logits = torch.zeros(1, 2, 2)
+def test_varifocal_loss_by_hand():
     targets = one_positive([0, BACKGROUND])
-    losses = detection_losses(DetectorOutput(torch.zeros(1, 2, 4), logits), targets, LossConfig())
-    # p = 1/2 everywhere: one positive of alpha 0.25, three negatives of 0.75, each times (1/2)^2 ln 2.
-    assert losses.classification.item() == pytest.approx((0.25 + 3 * 0.75) * 0.25 * math.log(2))
+    codes = torch.zeros(1, 2, 4)  # the anchor itself, which is the object: IoU 1
+    losses = detection_losses(DetectorOutput(codes, torch.zeros(1, 2, 2)), targets, LossConfig())
+    # p = 1/2 everywhere: the positive weighs its wanted score 1, each of three negatives 0.75 (1/2)^2, all times ln 2.
+    assert losses.classification.item() == pytest.approx((1 + 3 * 0.75 * 0.25) * math.log(2), rel=1e-4)
+
+
+def test_the_score_to_learn_is_the_iou_of_the_predicted_box():
+    codes = encode(torch.tensor([[0.3, 0.3, 0.5, 0.7]]), ANCHOR)[None]  # half of the object
+    logits = torch.zeros(1, 1, 2, requires_grad=True)
+    detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig()).classification.backward()
+    # At p = 1/2 = IoU the wanted class is where it should be; the other class is pushed down.
+    assert logits.grad[0, 0].tolist() == [pytest.approx(0.75 * 0.25 * 0.5, rel=1e-4), pytest.approx(0.0, abs=1e-5)]
 
 
 def test_ignored_anchors_have_no_classification_loss():
