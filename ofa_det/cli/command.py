@@ -100,7 +100,10 @@ def _parser(name: str, description: str, config_class: type[Any]) -> ArgumentPar
 
 def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str] | None) -> ConfigT:
     switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}  # type: ignore[arg-type]
-    parsed = parser.instantiate(parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, switches)))
+    try:
+        parsed = parser.instantiate(parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, switches)))
+    except TypeError as error:
+        raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
     return config_class(**{field.name: parsed[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ofa_det.cli.command import command
+from ofa_det.cli.device import checked_device
 from ofa_det.data.images import read_image, stretch
 from ofa_det.evaluation.contact_sheet import draw_detections, write_picture
 from ofa_det.evaluation.predictors import model_categories, open_predictor
@@ -37,7 +38,7 @@ class DetectConfig:
 
 def run(config: DetectConfig) -> None:
     """Detects, prints one line for each detection, writes the picture."""
-    predictor = open_predictor(config.model, device=config.device)
+    predictor = open_predictor(config.model, device=str(checked_device(config.device)))
     categories = model_categories(config.model, labels=config.labels)
     image = read_image(config.image)
     (detections,) = predictor.predict(stretch(image, predictor.input_size)[None])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ofa_det.arch.files import write_atomically, write_json
 from ofa_det.cli.command import command
+from ofa_det.cli.device import checked_device
 from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.evaluation.contact_sheet import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import model_sha256, open_predictor
@@ -37,7 +38,10 @@ class EvalConfig:
 
 def run(config: EvalConfig) -> None:
     """Evaluates, writes metrics.json, detections.json and contact_sheet.jpg, prints a table."""
-    predictor = open_predictor(config.model, device=config.device)
+    predictor = open_predictor(config.model, device=str(checked_device(config.device)))
+    shown = {config.model: predictor}
+    if config.compare is not None:
+        shown[config.compare] = open_predictor(config.compare, device=str(checked_device(config.device)))
     dataset = open_split(config.data, config.split)
     metrics = evaluate(predictor, dataset, progress=True)
     output = Path(config.output)
@@ -49,9 +53,6 @@ def run(config: EvalConfig) -> None:
         "split": config.split,
     }
     write_json(output / "metrics.json", metrics.to_json() | description)
-    shown = {config.model: predictor}
-    if config.compare is not None:
-        shown[config.compare] = open_predictor(config.compare, device=config.device)
     write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, shown))
     print(f"{config.model} on {metrics.num_images} {config.split} images of {config.data.root}, in percent")
     print(metrics.table())

@@ -18,7 +18,7 @@ class LabelWithTeacherConfig:
 
     Args:
         teacher: YOLOX detector trained on COCO, as an ONNX file without box decoding.
-        data: the data set whose training images are labelled; its boxes are not read.
+        data: the data set whose training images are labelled; its own boxes are not used.
         output: folder of the labelled data set; outside the original one.
         score_threshold: boxes of a lower score are left out, 0 to 1.
         threads: CPU threads; 0 takes all cores.
@@ -59,4 +59,4 @@ def run(config: LabelWithTeacherConfig) -> None:
     print(f"written to {config.output}; train on it with --data.root {config.output}")
 
 
-main = command("label", "label images with a larger detector", LabelWithTeacherConfig, run)
+main = command("label", "Label images with a larger detector.", LabelWithTeacherConfig, run)

@@ -25,7 +25,7 @@ class PackageConfig:
     model: str
     name: str
     data: DataConfig
-    output: str = "submissions"
+    output: str = "runs/submissions"
 
 
 def run(config: PackageConfig) -> None:

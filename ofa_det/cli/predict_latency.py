@@ -15,6 +15,7 @@ from ofa_det.arch.ofa_formats import read_ofa_classifier
 from ofa_det.arch.search_space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.cli.command import command
+from ofa_det.data.class_columns import as_exported
 from ofa_det.latency.model import DEFAULT_RUNTIME, LatencyPrediction, pixel2_model
 from ofa_det.latency.precision import Precision
 from ofa_det.latency.tflite_file import read_tflite
@@ -95,12 +96,13 @@ def _of_run_folder(path: Path) -> tuple[_Network, ...]:
 
     description = read_description(path)
     architecture = description.architecture
+    detector = as_exported(description.detector, description.categories)
     if isinstance(architecture, SearchSpace):
         return tuple(
-            _Network(layers=detector_plan(description.detector, subnet).layers, title=title)
+            _Network(layers=detector_plan(detector, subnet).layers, title=title)
             for title, subnet in (("smallest", architecture.smallest()), ("largest", architecture.largest()))
         )
-    return (_Network(layers=detector_plan(description.detector, architecture).layers),)
+    return (_Network(layers=detector_plan(detector, architecture).layers),)
 
 
 def _of_subnet(path: Path, supernet: str | None) -> _Network:
@@ -114,7 +116,8 @@ def _of_subnet(path: Path, supernet: str | None) -> _Network:
     else:
         from ofa_det.models.run_folder import read_description
 
-        detector = read_description(supernet).detector
+        description = read_description(supernet)
+        detector = as_exported(description.detector, description.categories)
     return _Network(layers=detector_plan(detector, subnet).layers)
 
 
@@ -142,10 +145,10 @@ def _lines(prediction: LatencyPrediction, network: _Network) -> list[str]:
     if network.uncounted:
         lines.append(f"not counted in this file: {network.uncounted}")
     lines.append(f"most expensive of {len(prediction.layers)} layers:")
-    lines += [
-        f"  {layer.latency_ms:6.2f} ms  {layer.latency_ms / prediction.mean_ms:6.1%}  {layer.kind:<15}  {layer.name}"
-        for layer in costly
-    ]
+    for layer in costly:
+        name = layer.name.split(";")[0]  # A .tflite names all the ops that were fused into one.
+        share = layer.latency_ms / prediction.mean_ms
+        lines.append(f"  {layer.latency_ms:6.2f} ms  {share:6.1%}  {layer.kind:<15}  {name}")
     return lines
 
 

@@ -15,6 +15,9 @@ from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layer_plan import detector_plan
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.cli.command import command
+from ofa_det.cli.device import checked_device
+from ofa_det.data.categories import check_categories
+from ofa_det.data.class_columns import as_exported
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.candidate_scoring import CandidateScorer
@@ -73,7 +76,7 @@ def run(config: SearchConfig) -> None:
     """Searches, and writes the search folder."""
     output = Path(config.output)
     trained = load_supernet(config.supernet)
-    detector, space = trained.supernet.config, trained.supernet.space
+    detector, space = as_exported(trained.supernet.config, trained.categories), trained.supernet.space
     fit, holdout = _open_splits(config, trained)
     model = pixel2_model(config.precision, config.runtime)
 
@@ -84,7 +87,7 @@ def run(config: SearchConfig) -> None:
     open_record = EvaluationRecord.resume if config.resume else EvaluationRecord.create
     record = open_record(output / RECORD_FILE, _identity(config, model, latency(space.largest()), fit, holdout))
     scorer = CandidateScorer(
-        trained.supernet.to(config.device),
+        trained.supernet.to(checked_device(config.device)),
         trained.categories,
         calibration=fit,
         calibration_images=config.calibration_images,
@@ -139,10 +142,11 @@ def _open_splits(config: SearchConfig, trained: TrainedSupernet) -> tuple[CocoDa
         )
     data = replace(config.data, holdout_fraction=fraction)
     fit, holdout = open_split(data, "fit"), open_split(data, "holdout")
-    if holdout.categories != trained.categories:
+    check_categories(holdout.categories, trained.categories, source=data.train_annotations, of=config.supernet)
+    if fit.fingerprint() != trained.training_images:
         raise ValueError(
-            f"expected the {len(trained.categories)} categories that {config.supernet} was trained on, found "
-            f"{len(holdout.categories)} others in {data.train_annotations}; use the same data set"
+            f"expected the images that {config.supernet} was trained on, found others in {data.train_annotations}, so "
+            "held-out images may have been trained on; use the same data options as its training"
         )
     return fit, holdout
 
@@ -155,9 +159,9 @@ def _identity(
     del evolution["generations"], evolution["max_evaluations"]
     return {
         "supernet_sha256": model_sha256(config.supernet),  # Of the weights file, whose header names the space.
-        "calibration_sha256": _sha256(_listing(fit)),
+        "calibration_sha256": fit.fingerprint(),
         "calibration_images": config.calibration_images,
-        "holdout_sha256": _sha256(holdout.ground_truth()),
+        "holdout_sha256": hashlib.sha256(json.dumps(holdout.ground_truth()).encode()).hexdigest(),
         "latency_cap_ms": config.latency_cap_ms,
         "latency_model": f"{model.device} {model.precision} {model.runtime}",
         "largest_subnet_ms": largest_ms,  # Another fit of the same name predicts another latency.
@@ -189,12 +193,4 @@ def _collect(
     return evaluations
 
 
-def _listing(dataset: CocoDataset) -> list[tuple[int, str]]:
-    return [(dataset.image_id(index), dataset.file_name(index)) for index in range(len(dataset))]
-
-
-def _sha256(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value).encode()).hexdigest()
-
-
-main = command("search", "find the best subnet under a latency cap", SearchConfig, run)
+main = command("search", "Find the best subnet under a latency cap.", SearchConfig, run)

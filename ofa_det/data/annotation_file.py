@@ -56,11 +56,6 @@ class Problems:
         if len(self._names[kind]) < _NAMED:
             self._names[kind].append(name)
 
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Number of faults of each kind."""
-        return dict(self._counts)
-
     def warn(self) -> None:
         """Logs one warning for each kind."""
         for kind, count in self._counts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from pathlib import Path
@@ -94,6 +95,13 @@ class CocoDataset:
             labels=self._table.labels[chosen],
             crowd=self._table.crowd[chosen],
         )
+
+    def fingerprint(self) -> str:
+        """Hash of which images these are: ids, file names and sizes, in order; hexadecimal."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            digest.update(f"{self.image_id(index)} {self.file_name(index)} {self.image_size(index)}\n".encode())
+        return digest.hexdigest()
 
     def box_sizes(self) -> NDArray[np.float32]:
         """(N, 2) width and height of all boxes but crowds, as fractions of their images."""

@@ -12,18 +12,7 @@ from torch import Tensor
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.boxes import generalised_iou
 from ofa_det.detection.matching import IGNORED
-
-
-class DetectorOutput(NamedTuple):
-    """What a detector network gives.
-
-    Args:
-        box_codes: (B, A, 4) (dx, dy, dw, dh), see `box_coder`.
-        logits: (B, A, C) class logits, before the sigmoid.
-    """
-
-    box_codes: Tensor
-    logits: Tensor
+from ofa_det.detection.output import DetectorOutput
 
 
 @dataclass(frozen=True, kw_only=True)

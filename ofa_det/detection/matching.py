@@ -20,7 +20,8 @@ class MatcherConfig:
     Args:
         positive_iou: an anchor that overlaps an object by at least this answers for it.
         ignored_iou: an anchor below `positive_iou` but at least here is not trained.
-        best_anchors: anchors that every object gets, however little they overlap.
+        best_anchors: anchors that every object claims, however little they overlap; an anchor that several claim goes
+            to the one it overlaps most.
         crowd_coverage: an anchor with at least this fraction of its area inside a crowd region is not trained as
             background.
     """

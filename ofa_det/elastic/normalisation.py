@@ -10,8 +10,8 @@ class ElasticBatchNorm2d(nn.BatchNorm2d):
     """Batch norm of the first channels.
 
     In training it uses the batch's own statistics and keeps none: averages over differing subnets describe no network.
-    A subnet's statistics are computed after extraction (`models.calibration`), or taken from the buffers here, which
-    hold those of the last calibrated network.
+    A subnet's statistics are computed after extraction (`models.calibration`). In eval mode the buffers here are used,
+    which training leaves as they began: mean 0, variance 1.
     """
 
     def __init__(self, channels: int) -> None:

@@ -24,7 +24,8 @@ from ofa_det.models.supernet import Supernet
 CALIBRATION_BATCH = 16
 SCORING_BATCH = 8
 CACHE_BYTES = 2 << 30
-"""Stretched images are kept in memory up to this size; beyond it a candidate decodes its images again."""
+"""Stretched images are kept in memory up to this size, for calibration and for scoring each; beyond it a candidate
+decodes its images again."""
 
 
 class CandidateScorer:

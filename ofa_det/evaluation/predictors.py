@@ -6,14 +6,11 @@ import hashlib
 import os
 from pathlib import Path
 
-from ofa_det.arch.files import read_json
 from ofa_det.data.categories import Category
 from ofa_det.detection.detections import Predictor
+from ofa_det.evaluation.export_folder import LABELS_FILE, MANIFEST_FILE, class_category_ids
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.models.run_folder import MODEL_FILE, load_detector, read_description
-
-LABELS_FILE = "labels.txt"
-MANIFEST_FILE = "manifest.json"
 
 
 def open_predictor(path: str | os.PathLike[str], *, device: str = "cpu") -> Predictor:
@@ -73,10 +70,9 @@ def model_categories(
     if not file.is_file():
         raise FileNotFoundError(f"expected a list of labels, found nothing at {file}")
     names = file.read_text().splitlines()
-    manifest = path.with_name(MANIFEST_FILE)
-    ids = read_json(manifest)["class_category_ids"] if manifest.is_file() else range(1, len(names) + 1)
+    ids = class_category_ids(path) or tuple(range(1, len(names) + 1))
     if len(ids) != len(names):
-        raise ValueError(f"expected {len(ids)} labels in {file}, as {manifest} lists, found {len(names)}")
+        raise ValueError(f"expected {len(ids)} labels in {file}, as {MANIFEST_FILE} lists, found {len(names)}")
     return tuple(
         Category(id=category_id, name=name)
         for category_id, name in zip(ids, names, strict=True)

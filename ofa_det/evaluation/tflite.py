@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,12 +11,11 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from ofa_det.arch.files import read_json
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
+from ofa_det.evaluation.export_folder import MANIFEST_FILE, class_category_ids
 
 POSTPROCESS_OP = "TFLite_Detection_PostProcess"
-MANIFEST_FILE = "manifest.json"
 
 
 class TfliteDetector:
@@ -46,7 +44,7 @@ class TfliteDetector:
         self._interpreter = _interpreter(path, content, num_threads)
         self._input = _image_input(path, self._interpreter)
         self._outputs = _postprocess_outputs(path, self._interpreter)
-        self._class_category_ids = _class_category_ids(path, content)
+        self._class_category_ids = class_category_ids(path)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -78,7 +76,10 @@ class TfliteDetector:
         if self._input["dtype"] == np.float32:
             values = (values.astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE
         self._interpreter.set_tensor(self._input["index"], values)
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except RuntimeError as error:
+            raise ValueError(f"expected a .tflite that LiteRT runs, found {self._path}: {error}") from error
         boxes, classes, scores, count = (self._interpreter.get_tensor(index) for index in self._outputs)
         # The op counts candidates, of which there can be more than rows; rows beyond the count are not written.
         rows = min(int(count.reshape(-1)[0]), scores.size)
@@ -139,21 +140,3 @@ def _postprocess_outputs(path: Path, interpreter: Interpreter) -> Sequence[int]:
         f"expected a detector that ends in {POSTPROCESS_OP} with its four outputs in {path}, "
         f"found outputs {', '.join(names)}; export it with tools/export_det.py"
     )
-
-
-def _class_category_ids(path: Path, content: bytes) -> tuple[int | None, ...] | None:
-    """Category id of each class from the manifest beside the file, None without one."""
-    manifest_path = path.with_name(MANIFEST_FILE)
-    if not manifest_path.is_file():
-        return None
-    manifest = read_json(manifest_path)
-    ids = manifest.get("class_category_ids") if isinstance(manifest, dict) else None
-    if not isinstance(ids, list) or not all(isinstance(value, int | None) for value in ids):
-        raise ValueError(f"expected class_category_ids, a list of ids and nulls, in {manifest_path}, found {ids!r:.80}")
-    described = manifest.get("model", {}).get("sha256")
-    if described is not None and described != hashlib.sha256(content).hexdigest():
-        raise ValueError(
-            f"expected {manifest_path} to describe {path.name}, found the hash of another file; "
-            "export the model again, or move it away from that manifest"
-        )
-    return tuple(ids)

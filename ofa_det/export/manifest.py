@@ -64,12 +64,9 @@ class Accuracy:
 
     def to_json(self) -> dict[str, Any]:
         """The value as JSON types."""
-        digest = hashlib.sha256()
-        for index in range(len(self.dataset)):
-            digest.update(f"{self.dataset.image_id(index)} {self.dataset.file_name(index)}\n".encode())
         return {
             "images": len(self.dataset),
-            "images_sha256": digest.hexdigest(),
+            "images_sha256": self.dataset.fingerprint(),
             "before": self.before.to_json(),
             "after": self.after.to_json(),
             "ap_change": self.ap_change,

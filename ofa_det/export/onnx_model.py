@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
-import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
@@ -23,6 +22,13 @@ from ofa_det.export.manifest import ConvertedModel
 from ofa_det.export.verification import FLOAT32_TOLERANCE
 from ofa_det.models.detector import Detector
 from ofa_det.models.run_folder import TrainedDetector
+
+try:
+    import onnx
+except ModuleNotFoundError as error:
+    raise ValueError(
+        "expected onnx for export to .onnx, found none; install the extra: pip install 'ofa-det[export]'"
+    ) from error
 
 OPSET = 18
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from ofa_det.arch.files import write_atomically, write_json
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
-from ofa_det.evaluation.predictors import LABELS_FILE, MANIFEST_FILE, open_predictor
+from ofa_det.evaluation.export_folder import LABELS_FILE, MANIFEST_FILE
+from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import evaluate
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.export.config import ExportConfig

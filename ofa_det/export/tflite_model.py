@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa_det.arch.layer_plan import LayerPlan
-from ofa_det.export.class_columns import ClassColumns, class_columns
+from ofa_det.data.class_columns import ClassColumns, class_columns
 from ofa_det.export.config import ExportConfig
 from ofa_det.export.conversion import convert_float32, convert_int8
 from ofa_det.export.keras_mirror import INPUT_NAME, keras_mirror

@@ -11,8 +11,8 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from ofa_det.data.class_columns import ClassColumns
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise
-from ofa_det.export.class_columns import ClassColumns
 from ofa_det.export.mirror_weights import TF_BOX_ORDER
 from ofa_det.models.detector import Detector
 

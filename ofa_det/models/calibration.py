@@ -60,7 +60,8 @@ def calibration_batches(
         ValueError: fewer than 2 images.
     """
     if min(num_images, len(dataset)) < 2:
-        raise ValueError(f"expected at least 2 images to calibrate batch norm with, found {len(dataset)}")
+        found = min(num_images, len(dataset))
+        raise ValueError(f"expected at least 2 images to calibrate batch norm with, found {found}")
     size = (resolution, resolution)
     for images in image_batches(dataset, size=size, batch_size=batch_size, limit=num_images):
         if len(images) > 1:

@@ -9,7 +9,7 @@ from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layer_plan import Layer, LayerPlan, detector_plan
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.detection.anchors import anchor_boxes
-from ofa_det.detection.losses import DetectorOutput
+from ofa_det.detection.output import DetectorOutput
 from ofa_det.elastic.padding import conv2d_same
 from ofa_det.models.plan_network import PlanNetwork
 

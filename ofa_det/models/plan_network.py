@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_det.arch.layer_plan import IMAGES, Activation, Layer, LayerPlan
-from ofa_det.detection.losses import DetectorOutput
+from ofa_det.detection.output import DetectorOutput
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda features: features,

@@ -34,12 +34,14 @@ class ModelDescription:
         architecture: the space of a supernet, the subnet of a static detector.
         categories: the object classes, in the order of the labels.
         holdout_fraction: part of the training images that it was not trained on, kept for scoring subnets.
+        training_images: fingerprint of the images that it was trained on.
     """
 
     detector: DetectorConfig
     architecture: SearchSpace | SubnetConfig
     categories: tuple[Category, ...]
     holdout_fraction: float = 0.0
+    training_images: str = ""
 
     def __post_init__(self) -> None:
         if len(self.categories) != self.detector.num_classes:
@@ -56,11 +58,12 @@ class TrainedDetector:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedSupernet:
-    """A supernet in eval mode, its object classes and the held-out fraction of its training images."""
+    """A supernet in eval mode, its object classes, and which images it was trained on (see `ModelDescription`)."""
 
     supernet: Supernet
     categories: tuple[Category, ...]
     holdout_fraction: float
+    training_images: str
 
 
 def save_model(run_folder: str | Path, description: ModelDescription, state: Mapping[str, Tensor]) -> None:
@@ -78,6 +81,7 @@ def save_model(run_folder: str | Path, description: ModelDescription, state: Map
         "architecture": description.architecture.to_json(),
         "categories": [{"id": c.id, "name": c.name} for c in description.categories],
         "holdout_fraction": description.holdout_fraction,
+        "training_images": description.training_images,
     }
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     write_atomically(Path(run_folder) / MODEL_FILE, save(tensors, metadata={_HEADER_KEY: json.dumps(header)}))
@@ -108,6 +112,7 @@ def read_description(run_folder: str | Path) -> ModelDescription:
         architecture=architecture.from_json(header["architecture"]),
         categories=tuple(Category(id=c["id"], name=c["name"]) for c in header["categories"]),
         holdout_fraction=header["holdout_fraction"],
+        training_images=header["training_images"],
     )
 
 
@@ -145,4 +150,5 @@ def load_supernet(run_folder: str | Path) -> TrainedSupernet:
         supernet=supernet.eval(),
         categories=description.categories,
         holdout_fraction=description.holdout_fraction,
+        training_images=description.training_images,
     )

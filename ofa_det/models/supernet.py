@@ -9,7 +9,7 @@ from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layer_plan import Layer, detector_plan
 from ofa_det.arch.search_space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.detection.losses import DetectorOutput
+from ofa_det.detection.output import DetectorOutput
 from ofa_det.elastic.convolution import ElasticConv2d, ElasticDepthwiseConv2d
 from ofa_det.models.plan_network import PlanNetwork
 

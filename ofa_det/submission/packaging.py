@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ofa_det.arch.files import read_json, write_json
 from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.evaluation.export_folder import MANIFEST_FILE
 from ofa_det.evaluation.metrics import Metrics
-from ofa_det.evaluation.predictors import MANIFEST_FILE
 from ofa_det.evaluation.scoring import evaluate
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.latency.model import LatencyPrediction, pixel2_model

@@ -15,8 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from ofa_det.arch.files import read_json
-from ofa_det.evaluation.predictors import MANIFEST_FILE
+from ofa_det.evaluation.export_folder import MANIFEST_FILE, class_category_ids
 
 SCHEMA_VERSION = 1
 DETECTIONS = 100
@@ -98,7 +97,7 @@ def validate_submission(path: str | Path) -> ValidationReport:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
     checks = [*_input_checks(interpreter.get_input_details()), *_output_checks(interpreter.get_output_details())]
-    ids = _category_ids(path.with_name(MANIFEST_FILE))
+    ids = class_category_ids(path)
     checks.append(_class_check(ids))
     if all(check.passed for check in checks):
         checks += _run_checks(interpreter, ids)
@@ -148,11 +147,6 @@ def _class_check(ids: Sequence[int | None] | None) -> Check:
     wrong = [f"class {index} is category {id_}" for index, id_ in enumerate(ids) if id_ not in (None, index + 1)]
     found = f"{wrong[0]} in {MANIFEST_FILE}; number the categories from 1" if wrong else "the same"
     return Check(name="classes", expected=expected, found=found, passed=not wrong)
-
-
-def _category_ids(manifest_path: Path) -> Sequence[int | None] | None:
-    """Category id of each class as the manifest beside the file has it; None without one."""
-    return read_json(manifest_path)["class_category_ids"] if manifest_path.is_file() else None
 
 
 def _run_checks(interpreter: Interpreter, category_ids: Sequence[int | None] | None) -> list[Check]:

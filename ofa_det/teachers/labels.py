@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
@@ -54,7 +52,8 @@ def label_dataset(
 
     Args:
         teacher: labels the images.
-        config: the data set to label; its training annotations may be empty but list the images.
+        config: the data set to label; its training annotations list the images and at least one category; their boxes
+            are not used, an empty list will do.
         output: folder of the new data set.
         identity: JSON values that change whenever the teacher's detections may.
         score_threshold: boxes of a lower score are left out, 0 to 1.
@@ -76,7 +75,7 @@ def label_dataset(
     if output.exists() and any(output.iterdir()) and not resume:
         raise ValueError(f"expected no files in {output}, found some; pass --resume or another --output")
     dataset = open_split(config, "train")
-    identity = {**identity, "score_threshold": score_threshold, "images": _images_hash(dataset)}
+    identity = {**identity, "score_threshold": score_threshold, "images": dataset.fingerprint()}
     labels = list(_labelled(teacher, dataset, output / CACHE_FOLDER, identity, score_threshold, progress))
     annotations = _to_coco(teacher, dataset, labels, identity)
     _place(root / config.train_images, output / config.train_images, copy_images)
@@ -189,7 +188,7 @@ def _place_validation(teacher: Teacher, config: DataConfig, output: Path, copy_i
     if not (annotations.exists() and images.exists()):
         logger.warning("%s has no validation part; the labelled data set will have none either", root)
         return
-    found = {(category["id"], category["name"]) for category in read_json(annotations)["categories"]}
+    found = {(category.get("id"), category.get("name")) for category in read_json(annotations).get("categories", [])}
     if found != {(category.id, category.name) for category in teacher.categories}:
         logger.warning("the validation part of %s is left out: its categories are not the teacher's", root)
         return
@@ -205,8 +204,3 @@ def _place(source: Path, target: Path, copy: bool) -> None:
         shutil.copyfile(source, target)
     elif not target.is_symlink():
         target.symlink_to(source.resolve())
-
-
-def _images_hash(dataset: CocoDataset) -> str:
-    listing = [(dataset.image_id(i), dataset.file_name(i), *dataset.image_size(i)) for i in range(len(dataset))]
-    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()

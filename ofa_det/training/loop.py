@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,8 +19,9 @@ from tqdm import tqdm
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.loading import Batch
-from ofa_det.detection.losses import DetectionLosses, DetectorOutput, LossConfig
+from ofa_det.detection.losses import DetectionLosses, LossConfig
 from ofa_det.detection.matching import MatcherConfig
+from ofa_det.detection.output import DetectorOutput
 from ofa_det.models.detector import Detector
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.averaging import WeightAverage
@@ -87,10 +89,15 @@ def train(
     validation_steps = _every(config.validate_every, schedule)
 
     with (
-        MetricsLog(run_folder, first_step) as log,
-        tqdm(total=schedule.num_steps * schedule.batch_size, unit="img", desc="train", dynamic_ncols=True) as bar,
+        MetricsLog(run_folder, first_step, first_step * schedule.batch_size) as log,
+        tqdm(
+            total=schedule.num_steps * schedule.batch_size,
+            initial=first_step * schedule.batch_size,
+            unit="img",
+            desc="train",
+            dynamic_ncols=True,
+        ) as bar,
     ):
-        bar.update(first_step * schedule.batch_size)
         ap: Mapping[str, float] = {}
         started, logged_step = time.monotonic(), first_step
         stream = zip(range(first_step, schedule.num_steps), batches(first_step), strict=True)
@@ -171,11 +178,14 @@ def _figures(losses: Sequence[DetectionLosses], learning_rate: float, speed: flo
     }
 
 
-def _save(run_folder: Path, network: nn.Module, optimizer: Any, average: WeightAverage, next_step: int) -> None:
+def _save(
+    run_folder: Path, network: Supernet | Detector, optimizer: Any, average: WeightAverage, next_step: int
+) -> None:
     save_checkpoint(
         run_folder,
         {
             "next_step": next_step,
+            "detector": json.dumps(network.config.to_json()),
             "network": network.state_dict(),
             "optimizer": optimizer.state_dict(),
             "average": average.values,
@@ -183,10 +193,15 @@ def _save(run_folder: Path, network: nn.Module, optimizer: Any, average: WeightA
     )
 
 
-def _restore(run_folder: Path, network: nn.Module, optimizer: Any, average: WeightAverage) -> int:
+def _restore(run_folder: Path, network: Supernet | Detector, optimizer: Any, average: WeightAverage) -> int:
     state = load_checkpoint(run_folder)
     if state is None:
         return 0
+    if state["detector"] != json.dumps(network.config.to_json()):
+        raise ValueError(
+            f"expected the classes and anchors that {run_folder} began with, found others; the training annotations "
+            "have changed, so start anew in another --output"
+        )
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     average.load(state["average"])

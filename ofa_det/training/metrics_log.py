@@ -26,14 +26,15 @@ class MetricsLog:
     Args:
         run_folder: of the training.
         first_step: the next step that will be logged.
+        images: drawn before that step.
     """
 
-    def __init__(self, run_folder: str | Path, first_step: int) -> None:
+    def __init__(self, run_folder: str | Path, first_step: int, images: int) -> None:
         self._path = Path(run_folder) / METRICS_FILE
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) < first_step]
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
-        self._writer = SummaryWriter(str(run_folder), purge_step=first_step)
+        self._writer = SummaryWriter(str(run_folder), purge_step=images + 1)
 
     def __enter__(self) -> MetricsLog:
         return self

@@ -39,9 +39,10 @@ class ScheduleConfig:
     precision: str = "32-true"
 
     def __post_init__(self) -> None:
-        for name in ("num_images", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+        if self.num_images < 1:
+            raise ValueError(f"expected num_images >= 1, found {self.num_images}")
+        if self.batch_size < 2:
+            raise ValueError(f"expected batch_size >= 2, since batch norm needs two values, found {self.batch_size}")
         for name in ("learning_rate", "clip_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")

@@ -12,8 +12,9 @@ from ofa_det.arch.layer_plan import detector_plan
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.loading import Batch
 from ofa_det.detection.anchors import anchor_boxes
-from ofa_det.detection.losses import DetectionLosses, DetectorOutput, LossConfig, detection_losses
+from ofa_det.detection.losses import DetectionLosses, LossConfig, detection_losses
 from ofa_det.detection.matching import MatcherConfig
+from ofa_det.detection.output import DetectorOutput
 from ofa_det.detection.preprocessing import normalise
 from ofa_det.detection.targets import match_batch
 

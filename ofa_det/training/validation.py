@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from ofa_det.arch.subnet import SubnetConfig
@@ -84,7 +84,7 @@ class Validator:
                 self._calibrate(detector)
             else:
                 detector = network
-            predictor = TorchDetector(detector, self._dataset.categories, self._postprocess)
+            predictor = TorchDetector(detector, self._calibration.categories, self._postprocess)
             metrics = evaluate(predictor, self._dataset, progress=False)
             aps[name] = metrics.ap
             if position == 0:
@@ -108,16 +108,3 @@ def validation_subnets(network: Supernet | Detector) -> dict[str, SubnetConfig]:
         return {"AP": network.subnet}
     resolution = network.space.resolutions[-1]
     return {"AP_largest": network.space.largest(), "AP_smallest": network.space.smallest(resolution)}
-
-
-def check_categories(found: Sequence[object], wanted: Sequence[object], run_folder: str) -> None:
-    """Refuses to fine-tune a supernet on other object classes.
-
-    Raises:
-        ValueError: the categories differ.
-    """
-    if tuple(found) != tuple(wanted):
-        raise ValueError(
-            f"expected the {len(wanted)} categories that {run_folder} was trained on, found {len(found)} others in the "
-            "training annotations; use the same data set"
-        )

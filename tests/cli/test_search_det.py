@@ -34,15 +34,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def supernet(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_supernet(tmp_path_factory.mktemp("supernet"))
+def supernet(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_supernet(tmp_path_factory.mktemp("supernet"), data)
 
 
-def save_supernet(folder: Path, holdout_fraction: float = 0.5) -> Path:
+def save_supernet(folder: Path, data: Path, holdout_fraction: float = 0.5) -> Path:
+    fit = open_split(DataConfig(root=str(data), holdout_fraction=holdout_fraction), "fit")
     torch.manual_seed(0)
     network = Supernet(DetectorConfig(num_classes=len(CATEGORIES)), SPACE)
     description = ModelDescription(
-        detector=network.config, architecture=SPACE, categories=CATEGORIES, holdout_fraction=holdout_fraction
+        detector=network.config,
+        architecture=SPACE,
+        categories=CATEGORIES,
+        holdout_fraction=holdout_fraction,
+        training_images=fit.fingerprint(),
     )
     save_model(folder, description, network.state_dict())
     return folder
@@ -146,8 +151,15 @@ def test_infeasible_cap_names_the_smallest_latency_and_leaves_no_record(
 
 
 def test_supernet_without_holdout_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = save_supernet(tmp_path / "supernet", holdout_fraction=0.0)
+    folder = save_supernet(tmp_path / "supernet", data, holdout_fraction=0.0)
     assert "holdout_fraction above 0, found 0" in error_line(arguments(data, folder, tmp_path / "out"), capsys)
+
+
+def test_images_that_may_have_been_trained_on_score_nothing(
+    data: Path, supernet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = arguments(data, supernet, tmp_path / "out", "--data.limit", "8")
+    assert "held-out images may have been trained on" in error_line(argv, capsys)
 
 
 def recorded(output: Path) -> int:
@@ -158,7 +170,7 @@ def recorded(output: Path) -> int:
 @pytest.mark.slow
 def test_five_kills_at_random_moments(data: Path, supernet: Path, tmp_path: Path) -> None:
     rng = random.Random(1)
-    budget = ("--evolution.population", "10")
+    budget = ("--evolution.population", "10", "--evolution.generations", "3")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert main(arguments(data, supernet, whole, *budget)) == 0
     code = "import sys; from ofa_det.cli.search_det import main; raise SystemExit(main(sys.argv[1:]))"

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ofa_det.detection.box_coder import encode
-from ofa_det.detection.losses import DetectorOutput, LossConfig, MatchedTargets, detection_losses
+from ofa_det.detection.losses import LossConfig, MatchedTargets, detection_losses
 from ofa_det.detection.matching import BACKGROUND, IGNORED
+from ofa_det.detection.output import DetectorOutput
 
 ANCHOR = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
 BOX = torch.tensor([[0.3, 0.3, 0.7, 0.7]])

@@ -11,7 +11,7 @@ from ofa_det.arch.search_space import SearchSpace
 from ofa_det.data.categories import Category
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.detection.box_coder import encode
-from ofa_det.detection.losses import DetectorOutput
+from ofa_det.detection.output import DetectorOutput
 from ofa_det.detection.postprocessing import PostProcessConfig
 from ofa_det.evaluation.predictors import model_categories, model_sha256, open_predictor
 from ofa_det.evaluation.scoring import evaluate

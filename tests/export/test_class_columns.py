@@ -1,5 +1,5 @@
 from ofa_det.data.categories import Category
-from ofa_det.export.class_columns import class_columns
+from ofa_det.data.class_columns import class_columns
 
 
 def categories(*ids: int) -> list[Category]:

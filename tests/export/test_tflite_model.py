@@ -7,10 +7,10 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 
+from ofa_det.data.class_columns import class_columns
 from ofa_det.detection.postprocessing import PostProcessConfig
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.export.class_columns import class_columns
 from ofa_det.export.config import ExportConfig
 
 pytestmark = pytest.mark.tflite

@@ -35,12 +35,12 @@ def test_a_broken_checkpoint_is_named(tmp_path):
 
 
 def test_a_resumed_log_drops_the_steps_it_repeats_and_a_torn_line(tmp_path):
-    with MetricsLog(tmp_path, 0) as log:
+    with MetricsLog(tmp_path, 0, 0) as log:
         for step in range(4):
             log.write(step, 8 * step, {"loss": 1.0})
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text() + '{"step": 4, "ima')
-    with MetricsLog(tmp_path, 2) as log:
+    with MetricsLog(tmp_path, 2, 16) as log:
         log.write(2, 16, {"loss": 0.5})
     records = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(r["step"], r["loss"]) for r in records] == [(0, 1.0), (1, 1.0), (2, 0.5)]

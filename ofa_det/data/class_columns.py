@@ -1,10 +1,11 @@
-"""Which class index of the file stands for which category."""
+"""Which class index of an exported file stands for which category."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ofa_det.arch.detector import DetectorConfig
 from ofa_det.data.categories import Category
 
 UNUSED_NAME = "???"
@@ -57,3 +58,8 @@ def class_columns(categories: Sequence[Category]) -> ClassColumns:
         category_ids=tuple(None if label is None else categories[label].id for label in labels),
         names=tuple(UNUSED_NAME if label is None else categories[label].name for label in labels),
     )
+
+
+def as_exported(detector: DetectorConfig, categories: Sequence[Category]) -> DetectorConfig:
+    """The detector with the score columns that its exported file has: what a phone runs, and its latency is of."""
+    return replace(detector, num_classes=len(class_columns(categories).labels))
