@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -48,6 +49,10 @@ def command(name: str, description: str, config_class: type[ConfigT], run: Calla
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
                 run(config)
+        except BrokenPipeError:
+            # Whoever read the output has seen enough; without this Python would complain at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
         except ArgumentError as error:
             print(f"ofa-det {name}: error: {_one_line(error)}; see --help", file=sys.stderr)
             return 2

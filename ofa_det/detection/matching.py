@@ -20,15 +20,15 @@ class MatcherConfig:
     Args:
         positive_iou: an anchor that overlaps an object by at least this answers for it.
         ignored_iou: an anchor below `positive_iou` but at least here is not trained.
-        best_anchors: anchors that every object claims, however little they overlap; an anchor that several claim goes
-            to the one it overlaps most.
+        best_anchors: anchors that every object gets, however little they overlap; an object smaller than a cell has
+            hardly one above `positive_iou`, and would otherwise weigh a tenth of the others in the loss.
         crowd_coverage: an anchor with at least this fraction of its area inside a crowd region is not trained as
             background.
     """
 
-    positive_iou: float = 0.5
-    ignored_iou: float = 0.4
-    best_anchors: int = 1
+    positive_iou: float = 0.55
+    ignored_iou: float = 0.45
+    best_anchors: int = 6
     crowd_coverage: float = 0.5
 
     def __post_init__(self) -> None:

@@ -5,7 +5,7 @@ from ofa_det.detection.matching import BACKGROUND, IGNORED, MatcherConfig, match
 from ofa_det.detection.targets import match_batch
 
 NO_CROWD = torch.zeros(0, 4)
-CONFIG = MatcherConfig(positive_iou=0.5, ignored_iou=0.4)
+CONFIG = MatcherConfig(positive_iou=0.5, ignored_iou=0.4, best_anchors=1)
 
 
 def test_positive_ignored_and_background():
@@ -42,3 +42,15 @@ def test_a_batch_lines_up_targets_with_positive_anchors():
     assert targets.classes.tolist() == [3, 7]
     torch.testing.assert_close(targets.boxes, boxes[0][[1, 0]])
     torch.testing.assert_close(targets.anchors, anchors)
+
+
+def test_an_object_smaller_than_a_cell_gets_as_many_anchors_as_asked_for():
+    x = torch.linspace(0.05, 0.95, 10)
+    anchors = torch.stack((x, torch.full((10,), 0.5), torch.full((10,), 0.12), torch.full((10,), 0.12)), dim=1)
+    box = torch.tensor([[0.49, 0.48, 0.53, 0.52]])
+    assert (match_anchors(anchors, box, NO_CROWD, CONFIG) == 0).sum() == 1
+    three = MatcherConfig(positive_iou=0.5, ignored_iou=0.4, best_anchors=3)
+    # The anchors centred at 0.45, 0.55 overlap the object; of the others, which do not, one is taken.
+    matches = match_anchors(anchors, box, NO_CROWD, three)
+    assert matches[[4, 5]].tolist() == [0, 0]
+    assert (matches == 0).sum() == 3
