@@ -20,8 +20,9 @@ class MatcherConfig:
     Args:
         positive_iou: an anchor that overlaps an object by at least this answers for it.
         ignored_iou: an anchor below `positive_iou` but at least here is not trained.
-        best_anchors: anchors that every object gets, however little they overlap; an object smaller than a cell has
-            hardly one above `positive_iou`, and would otherwise weigh a tenth of the others in the loss.
+        best_anchors: anchors that every object claims, however little they overlap; an anchor that several claim goes
+            to the one it overlaps most. An object smaller than a cell has hardly one above `positive_iou`, and would
+            otherwise weigh a tenth of the others in the loss.
         crowd_coverage: an anchor with at least this fraction of its area inside a crowd region is not trained as
             background.
     """
