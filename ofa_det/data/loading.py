@@ -226,7 +226,6 @@ def _deliver(samples: _TrainingSamples, draws: _DrawBatches, num_workers: int) -
         batch_sampler=draws,
         num_workers=num_workers,
         collate_fn=_pack,
-        worker_init_fn=_use_one_thread,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # Else the loader advances the global one, on which a resumed run relies.
     )
@@ -242,9 +241,3 @@ def _deliver(samples: _TrainingSamples, draws: _DrawBatches, num_workers: int) -
             labels=packed["labels"].split(packed["counts"]),
             crowd=packed["crowd"].split(packed["crowd_counts"]),
         )
-
-
-def _use_one_thread(worker: int) -> None:
-    import cv2
-
-    cv2.setNumThreads(1)  # The workers are the parallelism; OpenCV would start a pool of its own in each.

@@ -1,6 +1,7 @@
 import itertools
 import logging
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -141,3 +142,7 @@ def test_image_batches_survive_corrupt_pixels(coco, caplog):
     (seen,) = image_batches(dataset, size=(8, 8), batch_size=1)
     assert (seen == MID_GREY).all()
     assert "1.png" in caplog.text
+
+
+def test_opencv_keeps_no_pool_that_a_forked_worker_would_wait_for():
+    assert cv2.getNumThreads() == 1
