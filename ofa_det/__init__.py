@@ -1,1 +1,63 @@
-"""Elastic object detectors: train once, search the subnet that fits a phone, ship a quantized `.tflite`."""
+"""Elastic object detectors: train once, search the subnet that fits a phone, ship it as a quantized `.tflite`.
+
+Each step is a function of a typed config and writes a folder that the next one reads; see the README.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ofa_det.data.splits import DataConfig
+    from ofa_det.evaluation.run import EvaluateConfig, evaluate
+    from ofa_det.export.config import ExportConfig
+    from ofa_det.export.run import export
+    from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+    from ofa_det.search.evolution import EvolutionConfig
+    from ofa_det.search.run import SearchConfig, search
+    from ofa_det.submission.packaging import PackageConfig, package
+    from ofa_det.training.config import TrainConfig
+    from ofa_det.training.run import train
+    from ofa_det.training.schedule import ScheduleConfig
+
+# Imported on demand: predicting a latency should not wait for torch.
+_MODULES = {
+    "DataConfig": "data.splits",
+    "EvaluateConfig": "evaluation.run",
+    "EvolutionConfig": "search.evolution",
+    "ExportConfig": "export.config",
+    "PackageConfig": "submission.packaging",
+    "PredictLatencyConfig": "latency.predict",
+    "ScheduleConfig": "training.schedule",
+    "SearchConfig": "search.run",
+    "TrainConfig": "training.config",
+    "evaluate": "evaluation.run",
+    "export": "export.run",
+    "package": "submission.packaging",
+    "predict_latency": "latency.predict",
+    "search": "search.run",
+    "train": "training.run",
+}
+
+__all__ = [
+    "DataConfig",
+    "EvaluateConfig",
+    "EvolutionConfig",
+    "ExportConfig",
+    "PackageConfig",
+    "PredictLatencyConfig",
+    "ScheduleConfig",
+    "SearchConfig",
+    "TrainConfig",
+    "evaluate",
+    "export",
+    "package",
+    "predict_latency",
+    "search",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'ofa_det' has no attribute {name!r}")
+    return getattr(import_module(f"ofa_det.{_MODULES[name]}"), name)

@@ -1,113 +1,207 @@
-"""What every subnet of one elastic detector shares: widths, activations, head and anchors."""
+"""The one walk of the architecture: (detector, subnet) -> layers."""
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
-AnchorSizes = tuple[tuple[tuple[float, float], ...], ...]
-"""Per level, the (width, height) of each anchor as fractions of the network input."""
-
-NUM_LEVELS = 6
-
-
-def ssd_anchor_sizes(min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorSizes:
-    """Anchors of the TF SSDLite MobileNetV3 configuration (SSD, section 2.2; lowest level reduced to three).
-
-    Returns:
-        Six levels of 3, 6, 6, 6, 6, 6 sizes: 2,034 anchors at 320 px.
-    """
-    if not 0 < min_scale < max_scale <= 1:
-        raise ValueError(f"expected 0 < min_scale < max_scale <= 1, found {min_scale} and {max_scale}")
-    step = (max_scale - min_scale) / (NUM_LEVELS - 1)
-    scales = [min_scale + step * level for level in range(NUM_LEVELS)] + [1.0]
-    lowest = (_size(min_scale / 2, 1.0), _size(min_scale, 2.0), _size(min_scale, 0.5))
-    others = (
-        (*tuple(_size(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)), _size(math.sqrt(scale * above), 1.0))
-        for scale, above in itertools.pairwise(scales[1:])
-    )
-    return (lowest, *others)
-
-
-def _size(scale: float, ratio: float) -> tuple[float, float]:
-    return scale * math.sqrt(ratio), scale / math.sqrt(ratio)
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneConfig:
-    """The fixed part of an OFA-MobileNetV3 backbone.
-
-    Args:
-        width_mult: factor on all backbone widths; the published OFA networks have 1.0 and 1.2.
-        last_width: channels of the last 1x1 convolution, before `width_mult`. 480 is the halved last stage that
-            MobileNetV3 uses for detection (section 6.3); 960 is the classification width.
-        hswish: h-swish from stage 3 on; False puts ReLU6 there, which some accelerators and int8 runtimes need.
-        squeeze_excite: squeeze-excite in stages 2, 4 and 5; False leaves it out.
-    """
-
-    width_mult: float = 1.0
-    last_width: int = 480
-    hswish: bool = True
-    squeeze_excite: bool = True
-
-    def __post_init__(self) -> None:
-        if self.width_mult <= 0:
-            raise ValueError(f"expected width_mult > 0, found {self.width_mult}")
-        if self.last_width < 8:
-            raise ValueError(f"expected last_width >= 8, found {self.last_width}")
+from ofa_det.arch.layers import ElasticLayer
+from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, with_anchors
+from ofa_det.arch.plan import SQUEEZE_REDUCTION, LayerPlan, PlanBuilder, make_divisible
+from ofa_det.arch.space import BackboneConfig, SearchSpace, StageSpec
+from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
-    """An elastic detector less its elastic choices.
+    """An elastic detector: a search space with classes and anchors.
 
     Args:
         num_classes: object classes, without background.
-        backbone: the fixed part of the backbone.
-        extra_widths: channels of the four levels added after the backbone (SSDLite: 512, 256, 256, 128).
-        anchor_sizes: (width, height) of the anchors of each of the six levels, as fractions of the input.
+        space: what its subnets share and where they differ; every level has anchors.
     """
 
     num_classes: int
-    backbone: BackboneConfig = field(default_factory=BackboneConfig)
-    extra_widths: tuple[int, ...] = (512, 256, 256, 128)
-    anchor_sizes: AnchorSizes = field(default_factory=ssd_anchor_sizes)
+    space: SearchSpace
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
             raise ValueError(f"expected num_classes >= 1, found {self.num_classes}")
-        if len(self.extra_widths) != NUM_LEVELS - 2:
-            raise ValueError(f"expected {NUM_LEVELS - 2} extra_widths, found {list(self.extra_widths)}")
-        if len(self.anchor_sizes) != NUM_LEVELS or not all(self.anchor_sizes):
-            raise ValueError(f"expected anchors on each of {NUM_LEVELS} levels, found {self.anchor_sizes}")
-        if any(min(size) <= 0 for level in self.anchor_sizes for size in level):
-            raise ValueError(f"expected positive anchor sizes, found {self.anchor_sizes}")
+        bare = [level.feature for level in self.space.levels if not level.anchors]
+        if bare:
+            raise ValueError(f"expected anchors on every level, found none on {', '.join(bare)}")
+        counts = [len(level.anchors) for level in self.space.levels]
+        if self.space.head.shared and len(set(counts)) > 1:
+            raise ValueError(f"expected as many anchors on every level of a shared head, found {counts}")
 
-    def to_json(self) -> dict[str, Any]:
-        """The value as JSON types."""
-        return asdict(self)
+    @property
+    def anchor_sizes(self) -> AnchorSizes:
+        """Of each level."""
+        return tuple(level.anchors for level in self.space.levels)
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> DetectorConfig:
-        """Inverse of `to_json`.
+    def of(cls, space: SearchSpace, *, num_classes: int, anchor_sizes: AnchorSizes) -> DetectorConfig:
+        """The detector of a space whose levels get these anchors."""
+        return cls(num_classes=num_classes, space=replace(space, levels=with_anchors(space.levels, anchor_sizes)))
 
-        Raises:
-            ValueError: keys that are missing, unknown or of another type.
-        """
-        try:
-            return cls(
-                num_classes=value["num_classes"],
-                backbone=BackboneConfig(**value["backbone"]),
-                extra_widths=tuple(value["extra_widths"]),
-                anchor_sizes=anchor_sizes_from_json(value["anchor_sizes"]),
+
+@lru_cache(maxsize=4096)
+def detector_plan(detector: DetectorConfig, subnet: SubnetConfig) -> LayerPlan:
+    """The layers of one detector.
+
+    Raises:
+        ValueError: a subnet of another number of stages, or a space whose parts do not fit together.
+    """
+    space = detector.space
+    builder = PlanBuilder(subnet.resolution)
+    features = append_backbone(builder, space.backbone, subnet)
+    for node in space.neck:
+        if node.name in features:
+            raise ValueError(f"expected a name of its own for neck node {node.name!r}, found a feature of the backbone")
+        inputs = [_feature(features, name, f"neck node {node.name!r}") for name in node.inputs]
+        features[node.name] = builder.append_spec(f"neck.{node.name}", node, inputs=inputs)
+    taps = [_level_feature(builder, features, level, subnet.resolution) for level in space.levels]
+    boxes, scores = _append_head(builder, space.head, space.levels, taps, detector.num_classes)
+    return LayerPlan(resolution=subnet.resolution, layers=builder.layers, box_outputs=boxes, score_outputs=scores)
+
+
+def shipped_plan(detector: DetectorConfig, columns: int, subnet: SubnetConfig) -> LayerPlan:
+    """The layers of the file that a detector becomes: batch norms folded, so many score columns."""
+    return detector_plan(replace(detector, num_classes=columns), subnet).folded()
+
+
+def classifier_plan(
+    backbone: BackboneConfig, subnet: SubnetConfig, *, num_classes: int = 1000, feature_width: int = 1280
+) -> LayerPlan:
+    """The layers of the published OFA classifier on the same backbone: pool, feature mix, linear."""
+    builder = PlanBuilder(subnet.resolution)
+    append_backbone(builder, backbone, subnet)
+    builder.append("classifier.pool", "pool")
+    builder.append("classifier.mix", "conv", feature_width, activation="hswish")
+    builder.append("classifier.linear", "fully_connected", num_classes)
+    return LayerPlan(resolution=subnet.resolution, layers=builder.layers)
+
+
+def append_backbone(builder: PlanBuilder, backbone: BackboneConfig, subnet: SubnetConfig) -> dict[str, str]:
+    """Appends a backbone.
+
+    Returns:
+        Layer by name of feature, as `NodeSpec.inputs` names them.
+    """
+    if len(subnet.stages) != len(backbone.stages):
+        raise ValueError(f"expected {len(backbone.stages)} stages, found {len(subnet.stages)} in {subnet}")
+    builder.padding = backbone.padding
+    aliases = {"stem": builder.append_spec("backbone.stem", backbone.stem)}
+    for index, (stage, blocks) in enumerate(zip(backbone.stages, subnet.stages, strict=True)):
+        for position, block in enumerate(blocks):
+            stride = stage.stride if position == 0 else 1
+            _append_block(builder, f"backbone.stages.{index}.{position}", stage, block, stride)
+        aliases[f"stages.{index}"] = builder.last
+    if backbone.last is not None:
+        aliases["last"] = builder.append_spec("backbone.last", backbone.last)
+    builder.padding = "same"
+    return {layer.name.removeprefix("backbone."): layer.name for layer in builder.layers} | aliases
+
+
+def _append_block(builder: PlanBuilder, name: str, stage: StageSpec, block: BlockConfig, stride: int) -> None:
+    expanded = make_divisible(builder.channels(builder.last) * block.expand_ratio)
+    squeezed = make_divisible(expanded // SQUEEZE_REDUCTION) if stage.squeeze_excite else 0
+    if block.kind == "fused":
+        builder.fused_residual(
+            name,
+            stage.width,
+            kernel_size=block.kernel_size,
+            stride=stride,
+            expanded=expanded,
+            activation=stage.activation,
+            squeezed=squeezed,
+        )
+    else:
+        builder.inverted_residual(
+            name,
+            stage.width,
+            kernel_size=block.kernel_size,
+            stride=stride,
+            expanded=expanded,
+            activation=stage.activation,
+            squeezed=squeezed,
+            expand=block.expand_ratio > 1,
+        )
+
+
+def _feature(features: dict[str, str], name: str, reader: str) -> str:
+    if name not in features:
+        known = ", ".join(other for other in features if not other.startswith("stages.") or other.count(".") == 1)
+        raise ValueError(
+            f"expected {reader} to read one of {known}, or a layer of a block that every subnet has, found {name!r}"
+        )
+    return features[name]
+
+
+def _level_feature(builder: PlanBuilder, features: dict[str, str], level: LevelSpec, resolution: int) -> str:
+    layer = _feature(features, level.feature, "a level")
+    cells, found = level.cells(resolution), builder.shape(layer).height
+    if found != cells:
+        raise ValueError(
+            f"expected {cells} cells a side of level {level.feature!r}, which has stride {level.stride}, at "
+            f"{resolution} px, found {found}; correct the level's stride"
+        )
+    return layer
+
+
+def _append_head(
+    builder: PlanBuilder, head: HeadConfig, levels: Sequence[LevelSpec], taps: Sequence[str], num_classes: int
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Appends the predictors; returns the layers of box codes and of logits."""
+    outputs: dict[str, list[str]] = {"box": [], "score": []}
+
+    def name(level: int, part: str) -> str:
+        return f"head.levels.{level}.{part}"
+
+    def append_tower(level: int, branch: str, feature: str) -> str:
+        for position, spec in enumerate(head.tower):
+            part = f"{branch}.{position}"
+            owner = name(0, part) if head.shared and level > 0 else None
+            feature = builder.append_spec(name(level, part), spec, inputs=(feature,), weights_of=owner)
+        return feature
+
+    for index, (level, tap) in enumerate(zip(levels, taps, strict=True)):
+        common = tap if head.separate_towers else append_tower(index, "tower", tap)
+        for branch, values in (("box", 4), ("score", num_classes)):
+            feature = append_tower(index, branch, tap) if head.separate_towers else common
+            part = f"{branch}.project"
+            owner = name(0, part) if head.shared and index > 0 else None
+            width = len(level.anchors) * values
+            outputs[branch].append(
+                builder.append(name(index, part), "conv", width, inputs=(feature,), weights_of=owner)
             )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"expected a detector config, found {error!r} in {dict(value)!r:.120}") from error
+    return tuple(outputs["box"]), tuple(outputs["score"])
 
 
-def anchor_sizes_from_json(levels: Any) -> AnchorSizes:
-    """Lists of [width, height] per level to `AnchorSizes`."""
-    return tuple(tuple((float(width), float(height)) for width, height in level) for level in levels)
+@lru_cache(maxsize=16)
+def elastic_layers(detector: DetectorConfig) -> tuple[ElasticLayer, ...]:
+    """The layers of the supernet: those of the largest subnet in its order, then what only others have.
+
+    Raises:
+        ValueError: a space whose parts do not fit together in each subnet and at each resolution.
+    """
+    for resolution in detector.space.resolutions:
+        detector_plan(detector, detector.space.smallest(resolution))
+    found: dict[str, ElasticLayer] = {}
+    for subnet in detector.space.covering():
+        for layer in detector_plan(detector, subnet).layers:
+            if not layer.has_weights:
+                continue
+            known = found.get(layer.name)
+            sizes = {layer.kernel_size, *(known.kernel_sizes if known else ())}
+            found[layer.name] = ElasticLayer(
+                name=layer.name,
+                kind=layer.kind,
+                in_channels=max(layer.in_channels, known.in_channels if known else 0),
+                out_channels=max(layer.out_channels, known.out_channels if known else 0),
+                kernel_sizes=tuple(sorted(sizes)),
+                batch_norm=layer.batch_norm,
+                weights_of=layer.weights_of,
+            )
+    return tuple(found.values())

@@ -1,30 +1,18 @@
-"""Once-for-all files: `net.config` (architecture) and `run.config` (resolution) of a published network."""
+"""Published once-for-all networks: what `net.config` (architecture) and `run.config` (resolution) say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from ofa_det.arch.detector import BackboneConfig
-from ofa_det.arch.files import read_json
-from ofa_det.arch.layer_plan import (
-    STAGE_HSWISH,
-    STAGE_SQUEEZE_EXCITE,
-    STAGE_STRIDES,
-    STAGE_WIDTHS,
-    STEM_WIDTH,
-    LayerPlan,
-    classifier_plan,
-    make_divisible,
-)
+from ofa_det.arch.detector import classifier_plan
+from ofa_det.arch.layers import Activation, LayerSpec
+from ofa_det.arch.plan import LayerPlan, make_divisible
+from ofa_det.arch.space import BackboneConfig, Blocks, SearchSpace, StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 
-RUN_CONFIG = "run.config"
-PUBLISHED_WIDTH_MULTS = (1.0, 1.2)
-LAST_WIDTH = 960
-FEATURE_WIDTH = 1280
+_ACT_FUNCS: Final[Mapping[Activation, str]] = {"relu": "relu", "relu6": "relu6", "hswish": "h_swish"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,113 +20,120 @@ class OfaClassifier:
     """A published once-for-all network as values of this package.
 
     Args:
-        backbone: its fixed part.
+        backbone: of the search space that it is from.
         subnet: its blocks and resolution.
         num_classes: outputs of the classifier.
+        feature_width: channels before the last layer.
     """
 
     backbone: BackboneConfig
     subnet: SubnetConfig
     num_classes: int
+    feature_width: int
 
     @property
     def plan(self) -> LayerPlan:
         """The layers of the network as published, classifier included."""
-        return classifier_plan(self.backbone, self.subnet, num_classes=self.num_classes, feature_width=FEATURE_WIDTH)
+        return classifier_plan(
+            self.backbone, self.subnet, num_classes=self.num_classes, feature_width=self.feature_width
+        )
 
 
-def read_ofa_classifier(net_config: str | Path) -> OfaClassifier:
-    """Reads a `net.config` and the `run.config` beside it.
-
-    Raises:
-        FileNotFoundError: one of the two is missing.
-        ValueError: not of that form, or a network outside the once-for-all MobileNetV3 space.
-    """
-    net_config = Path(net_config)
-    run_config = net_config.with_name(RUN_CONFIG)
-    if not run_config.is_file():
-        raise FileNotFoundError(f"expected {RUN_CONFIG} beside {net_config} for the resolution, found none")
-    try:
-        return parse_ofa_classifier(read_json(net_config), read_json(run_config))
-    except ValueError as error:
-        raise ValueError(f"{net_config}: {error}") from error
-
-
-def parse_ofa_classifier(net: Mapping[str, Any], run: Mapping[str, Any]) -> OfaClassifier:
+def parse_ofa_classifier(
+    net: Mapping[str, Any], run: Mapping[str, Any], spaces: Sequence[SearchSpace]
+) -> OfaClassifier:
     """Converts the content of a `net.config` and a `run.config`.
 
+    Args:
+        net: object in the `net.config`.
+        run: object in the `run.config`.
+        spaces: that the network may be from; the width of the first convolution tells them apart. Any resolution will
+            do.
+
     Raises:
-        ValueError: not of that form, or a network outside the once-for-all MobileNetV3 space.
+        ValueError: not of that form, or a network outside the spaces.
     """
     try:
-        blocks = [block["mobile_inverted_conv"] for block in net["blocks"]]
-        shortcuts = [block["shortcut"] is not None for block in net["blocks"]]
-        stem, num_classes = net["first_conv"], int(net["classifier"]["out_features"])
-        resolution = int(run["image_size"])
-        width_mult = _width_mult(int(stem["out_channels"]))
-        _check_fixed_part(net, blocks[0], width_mult)
-        stages = _stages(blocks[1:], shortcuts[1:], width_mult)
+        backbone = _backbone(int(net["first_conv"]["out_channels"]), spaces)
+        _check_convolution("first_conv", net["first_conv"], backbone.stem)
+        _check_convolution("final_expand_layer", net["final_expand_layer"], backbone.last)
+        mix = net["feature_mix_layer"]
+        _expect("feature_mix_layer", mix, kernel_size=1, stride=1, act_func=_ACT_FUNCS["hswish"])
+        return OfaClassifier(
+            backbone=backbone,
+            subnet=SubnetConfig(resolution=int(run["image_size"]), stages=_stages(net["blocks"], backbone)),
+            num_classes=int(net["classifier"]["out_features"]),
+            feature_width=int(mix["out_channels"]),
+        )
     except (KeyError, TypeError, IndexError) as error:
         missing = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"expected a once-for-all net.config and run.config, found {missing}") from error
-    return OfaClassifier(
-        backbone=BackboneConfig(width_mult=width_mult, last_width=LAST_WIDTH),
-        subnet=SubnetConfig(resolution=resolution, stages=stages),
-        num_classes=num_classes,
+
+
+def _backbone(stem_width: int, spaces: Sequence[SearchSpace]) -> BackboneConfig:
+    for space in spaces:
+        if space.backbone.stem.width == stem_width:
+            return space.backbone
+    widths = [space.backbone.stem.width for space in spaces]
+    raise ValueError(f"expected first_conv with {widths} channels, found {stem_width}; no space has it")
+
+
+def _check_convolution(where: str, found: Mapping[str, Any], spec: LayerSpec | None) -> None:
+    if spec is None:
+        raise ValueError(f"expected no {where} in this space, found one")
+    _expect(
+        where,
+        found,
+        out_channels=spec.width,
+        kernel_size=spec.kernel_size,
+        stride=spec.stride,
+        act_func=_ACT_FUNCS[spec.activated],
     )
 
 
-def _width_mult(stem_width: int) -> float:
-    for width_mult in PUBLISHED_WIDTH_MULTS:
-        if make_divisible(STEM_WIDTH * width_mult) == stem_width:
-            return width_mult
-    widths = [make_divisible(STEM_WIDTH * width_mult) for width_mult in PUBLISHED_WIDTH_MULTS]
-    raise ValueError(f"expected first_conv with {widths} channels, found {stem_width}")
-
-
-def _check_fixed_part(net: Mapping[str, Any], first_block: Mapping[str, Any], width_mult: float) -> None:
-    """Refuses a network whose fixed layers are not those of the layer plan."""
-    stem_width = make_divisible(STEM_WIDTH * width_mult)
-    last, mix = net["final_expand_layer"], net["feature_mix_layer"]
-    _expect("first_conv", net["first_conv"], kernel_size=3, stride=2, act_func="h_swish")
-    _expect("blocks[0]", first_block, out_channels=stem_width, kernel_size=3, stride=1, expand_ratio=1, act_func="relu")
-    _expect("blocks[0]", first_block, use_se=False)
-    _expect("final_expand_layer", last, out_channels=make_divisible(LAST_WIDTH * width_mult), act_func="h_swish")
-    _expect("feature_mix_layer", mix, out_channels=make_divisible(FEATURE_WIDTH * width_mult), act_func="h_swish")
-
-
-def _stages(
-    blocks: Sequence[Mapping[str, Any]], shortcuts: Sequence[bool], width_mult: float
-) -> tuple[tuple[BlockConfig, ...], ...]:
-    """Groups the blocks after the first into stages by their output width, checking what a stage fixes."""
-    widths = [make_divisible(width * width_mult) for width in STAGE_WIDTHS]
+def _stages(blocks: Sequence[Mapping[str, Any]], backbone: BackboneConfig) -> tuple[Blocks, ...]:
+    """Groups the blocks into stages by their output width, checking what a stage fixes."""
+    specs = backbone.stages
     stages: list[list[BlockConfig]] = []
-    for index, (block, has_shortcut) in enumerate(zip(blocks, shortcuts, strict=True), start=1):
-        width = int(block["out_channels"])
-        if width not in widths:
-            raise ValueError(f"expected stage widths {widths}, found {width} in blocks[{index}]")
-        starts_stage = len(stages) < widths.index(width) + 1
+    in_width = backbone.stem.width
+    for index, block in enumerate(blocks):
+        width = int(block["mobile_inverted_conv"]["out_channels"])
+        starts_stage = not stages or width != specs[len(stages) - 1].width
         if starts_stage:
             stages.append([])
-        stage = len(stages) - 1
-        if width != widths[stage]:
-            raise ValueError(f"expected {widths[stage]} channels, found {width} in blocks[{index}]")
-        in_width = int(block["in_channels"])
-        ratio = int(block["expand_ratio"])
-        expanded = make_divisible(in_width * ratio)
-        _expect(
-            f"blocks[{index}]",
-            {**block, "shortcut": has_shortcut, "mid_channels": block.get("mid_channels") or round(in_width * ratio)},
-            stride=STAGE_STRIDES[stage] if starts_stage else 1,
-            act_func="h_swish" if STAGE_HSWISH[stage] else "relu",
-            use_se=STAGE_SQUEEZE_EXCITE[stage],
-            mid_channels=expanded,
-            shortcut=not starts_stage,
-        )
-        stages[stage].append(BlockConfig(kernel_size=int(block["kernel_size"]), expand_ratio=ratio))
-    if len(stages) != len(widths):
-        raise ValueError(f"expected {len(widths)} stages of {widths} channels, found {len(stages)}")
-    return tuple(tuple(stage) for stage in stages)
+        if len(stages) > len(specs) or width != specs[len(stages) - 1].width:
+            widths = [spec.width for spec in specs]
+            raise ValueError(f"expected stages of {widths} channels in this order, found {width} in blocks[{index}]")
+        spec = specs[len(stages) - 1]
+        stages[-1].append(_block(f"blocks[{index}]", block, spec, in_width, spec.stride if starts_stage else 1))
+        in_width = width
+    if len(stages) != len(specs):
+        raise ValueError(f"expected {len(specs)} stages, found {len(stages)}")
+    for number, (stage, spec) in enumerate(zip(map(tuple, stages), specs, strict=True)):
+        if stage not in spec:
+            raise ValueError(
+                f"expected {list(spec.depths)} blocks with kernels {list(spec.kernel_sizes)} and ratios "
+                f"{list(spec.expand_ratios)} in stage {number}, found {'.'.join(map(str, stage))}"
+            )
+    return tuple(map(tuple, stages))
+
+
+def _block(where: str, found: Mapping[str, Any], spec: StageSpec, in_width: int | None, stride: int) -> BlockConfig:
+    conv = found["mobile_inverted_conv"]
+    block = BlockConfig(kernel_size=int(conv["kernel_size"]), expand_ratio=int(conv["expand_ratio"]))
+    # Files that leave mid_channels open round the product.
+    expanded = int(conv["in_channels"]) * block.expand_ratio
+    _expect(
+        where,
+        {**conv, "mid_channels": conv.get("mid_channels") or expanded, "shortcut": found["shortcut"] is not None},
+        in_channels=in_width,
+        mid_channels=make_divisible(expanded),
+        stride=stride,
+        act_func=_ACT_FUNCS[spec.activation],
+        use_se=spec.squeeze_excite,
+        shortcut=stride == 1 and in_width == spec.width,
+    )
+    return block
 
 
 def _expect(where: str, found: Mapping[str, Any], **expected: Any) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
-import yaml
 from jsonargparse import ArgumentError, ArgumentParser
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ofa_det.artefacts.configs import find_config
 from ofa_det.cli.memory import keep_freed_memory
 
 ConfigT = TypeVar("ConfigT")
@@ -28,7 +28,14 @@ class Main(Protocol):
         ...
 
 
-def command(name: str, description: str, config_class: type[ConfigT], run: Callable[[ConfigT], None]) -> Main:
+def command(
+    name: str,
+    description: str,
+    config_class: type[ConfigT],
+    run: Callable[[ConfigT], None],
+    *,
+    presets: str | None = None,
+) -> Main:
     """Makes the entry point of one command.
 
     Args:
@@ -36,6 +43,7 @@ def command(name: str, description: str, config_class: type[ConfigT], run: Calla
         description: one line.
         config_class: frozen dataclass; its docstring's Args become the help.
         run: does the work; a ValueError or OSError from it is the user's to mend.
+        presets: folder of `configs/` whose files `--config` also finds by their name.
 
     Returns:
         A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
@@ -43,9 +51,10 @@ def command(name: str, description: str, config_class: type[ConfigT], run: Calla
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        parser = _parser(name, description, config_class)
+        parser = _parser(name, description, config_class, presets)
         try:
-            config = _parse(parser, config_class, argv)
+            words = _with_presets(sys.argv[1:] if argv is None else argv, presets)
+            config = _parse(parser, config_class, words)
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
                 run(config)
@@ -67,19 +76,6 @@ def command(name: str, description: str, config_class: type[ConfigT], run: Calla
     return main
 
 
-def config_yaml(config: Any) -> str:
-    """A config dataclass as complete YAML that `--config` reads back."""
-    return str(yaml.safe_dump(_plain(dataclasses.asdict(config)), sort_keys=False, width=120, default_flow_style=None))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
 @contextmanager
 def _logging_to_stderr() -> Iterator[None]:
     """Shows the package's log; other libraries' from warnings on."""
@@ -96,20 +92,33 @@ def _logging_to_stderr() -> Iterator[None]:
         package.setLevel(level)
 
 
-def _parser(name: str, description: str, config_class: type[Any]) -> ArgumentParser:
+def _parser(name: str, description: str, config_class: type[Any], presets: str | None) -> ArgumentParser:
     parser = ArgumentParser(prog=f"ofa-det {name}", description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file with any of the options below")
+    names = f", or the name of one in configs/{presets}" if presets else ""
+    parser.add_argument("--config", action="config", help=f"YAML file with any of the options below{names}")
     parser.add_class_arguments(config_class)
     return parser
 
 
-def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str] | None) -> ConfigT:
+def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str]) -> ConfigT:
     switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}  # type: ignore[arg-type]
     try:
-        parsed = parser.instantiate(parser.parse_args(_spelled_out(sys.argv[1:] if argv is None else argv, switches)))
+        parsed = parser.instantiate(parser.parse_args(_spelled_out(argv, switches)))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
     return config_class(**{field.name: parsed[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+
+
+def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
+    """Replaces the name of a preset behind `--config` by its path."""
+    if presets is None:
+        return list(argv)
+    joined = [word for option in argv for word in (option.split("=", 1) if option.startswith("--config=") else [option])]
+    options = ["", *joined[:-1]]
+    return [
+        str(find_config(presets, word)) if option == "--config" else word
+        for option, word in zip(options, joined, strict=True)
+    ]
 
 
 def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ofa_det.cli.command import command
-from ofa_det.cli.device import checked_device
 from ofa_det.data.images import read_image, stretch
-from ofa_det.evaluation.contact_sheet import draw_detections, write_picture
+from ofa_det.evaluation.pictures import draw_detections, write_picture
 from ofa_det.evaluation.predictors import model_categories, open_predictor
 
 
@@ -21,7 +20,7 @@ class DetectConfig:
         output: picture to write, .jpg or .png.
         score_threshold: weaker detections are left out, 0 to 1.
         labels: text file with the name of class i on line i; by default labels.txt beside the model, if there is one.
-        device: torch device for a run folder's network, for example cpu or cuda.
+        accelerator: torch device for a run folder's network, for example cpu or cuda.
     """
 
     model: str
@@ -29,7 +28,7 @@ class DetectConfig:
     output: str = "runs/detections.jpg"
     score_threshold: float = 0.3
     labels: str | None = None
-    device: str = "cpu"
+    accelerator: str = "cpu"
 
     def __post_init__(self) -> None:
         if not 0 <= self.score_threshold <= 1:
@@ -38,7 +37,7 @@ class DetectConfig:
 
 def run(config: DetectConfig) -> None:
     """Detects, prints one line for each detection, writes the picture."""
-    predictor = open_predictor(config.model, device=str(checked_device(config.device)))
+    predictor = open_predictor(config.model, accelerator=config.accelerator)
     categories = model_categories(config.model, labels=config.labels)
     image = read_image(config.image)
     (detections,) = predictor.predict(stretch(image, predictor.input_size)[None])

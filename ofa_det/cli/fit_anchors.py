@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from ofa_det.arch.files import write_json
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.records import write_record
 from ofa_det.cli.command import command
+from ofa_det.data.anchors import fit_to_dataset
 from ofa_det.data.splits import DataConfig, open_split
-from ofa_det.detection.anchors import fit_anchors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,38 +17,30 @@ class FitAnchorsConfig:
 
     Args:
         data: the data set, in COCO layout.
-        output: JSON file to write, for the option --anchors of train.
-        num_anchors: shapes to fit; levels of the head that get none keep one stock anchor.
+        space: whose levels they are for, a YAML file or the name of one in configs/spaces.
+        output: JSON file to write, for the option --anchors.source of train.
+        count: shapes to fit; levels of the head that get none keep one stock anchor.
         seed: of the clustering.
     """
 
     data: DataConfig
+    space: str = "ssdlite_mbv3"
     output: str = "runs/anchors.json"
-    num_anchors: int = 9
+    count: int = 9
     seed: int = 0
 
 
 def run(config: FitAnchorsConfig) -> None:
     """Fits, writes and prints."""
     dataset = open_split(config.data, "train")
-    fit = fit_anchors(dataset.box_sizes(), num_anchors=config.num_anchors, seed=config.seed)
-    write_json(
-        config.output,
-        {
-            "schema_version": 1,
-            "anchor_sizes": fit.anchor_sizes,
-            "mean_iou": fit.mean_iou,
-            "recall": fit.recall,
-            "default_mean_iou": fit.default_mean_iou,
-            "default_recall": fit.default_recall,
-        },
-    )
+    fit = fit_to_dataset(dataset, read_space(config.space), count=config.count, seed=config.seed)
+    write_record(config.output, fit)
     print("level  anchors (width x height, % of the input)")
     for level, sizes in enumerate(fit.anchor_sizes):
         print(f"{level:>5}  " + "  ".join(f"{100 * w:.1f} x {100 * h:.1f}" for w, h in sizes))
-    print(f"boxes with IoU > 0.5: {100 * fit.recall:.1f} % (stock anchors {100 * fit.default_recall:.1f} %)")
-    print(f"mean best IoU:        {fit.mean_iou:.3f} (stock anchors {fit.default_mean_iou:.3f})")
-    print(f"wrote {Path(config.output)}")
+    print(f"boxes with IoU > 0.5: {100 * fit.recall:.1f} % (stock anchors {100 * fit.stock_recall:.1f} %)")
+    print(f"mean best IoU:        {fit.mean_iou:.3f} (stock anchors {fit.stock_mean_iou:.3f})")
+    print(f"wrote {config.output}")
 
 
 main = command("fit-anchors", "Fit anchors to the boxes of a data set.", FitAnchorsConfig, run)

@@ -6,15 +6,16 @@ import shlex
 import time
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from ofa_det.arch.files import read_json, write_atomically, write_json
+from ofa_det.artefacts.files import write_atomically, write_json
+from ofa_det.artefacts.manifest import EvaluationRecord, read_manifest
+from ofa_det.artefacts.records import read_record
 from ofa_det.cli.command import command
 from ofa_det.cli.main import COMMANDS
 from ofa_det.data.generated import generate_dataset
-from ofa_det.latency.host_measurement import measure_on_host
+from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,20 +53,19 @@ def run(config: QuickstartConfig) -> None:
     print(f"generated {config.num_train} + {config.num_val} images in {data}")
     resume = f"--resume={str(config.resume).lower()}"
     seed = f"--seed={config.seed}"
-    with as_file(files("ofa_det") / "configs") as configs:
-        _run_command(
-            "train", "--config", configs / "train/quickstart.yaml", "--data.root", data,
-            "--schedule.num_images", config.train_images, "--output", folder / "supernet", seed, resume,
-        )  # fmt: skip
-        _run_command(
-            "search", "--config", configs / "search/quickstart.yaml", "--supernet", folder / "supernet",
-            "--data.root", data, "--latency_cap_ms", config.latency_cap_ms, "--output", folder / "search", seed, resume,
-        )  # fmt: skip
-        _run_command(
-            "train", "--config", configs / "train/quickstart_finetune.yaml", "--supernet", folder / "supernet",
-            "--subnet", folder / "search/subnet.json", "--data.root", data,
-            "--schedule.num_images", config.finetune_images, "--output", folder / "det", seed, resume,
-        )  # fmt: skip
+    _run_command(
+        "train", "--config", "quickstart", "--data.root", data,
+        "--schedule.num_images", config.train_images, "--output", folder / "supernet", seed, resume,
+    )  # fmt: skip
+    _run_command(
+        "search", "--config", "quickstart", "--supernet", folder / "supernet",
+        "--data.root", data, "--latency_cap_ms", config.latency_cap_ms, "--output", folder / "search", seed, resume,
+    )  # fmt: skip
+    _run_command(
+        "train", "--config", "quickstart_finetune", "--supernet", folder / "supernet",
+        "--subnet", folder / "search/subnet.json", "--data.root", data,
+        "--schedule.num_images", config.finetune_images, "--output", folder / "det", seed, resume,
+    )  # fmt: skip
     model = folder / "export/model.tflite"
     _run_command(
         "export", "--model", folder / "det", "--data.root", data, "--format", "tflite-int8", "--output", model.parent
@@ -96,15 +96,20 @@ def _run_command(name: str, *options: object) -> None:
 
 
 def _report(folder: Path, model: Path, seconds: float) -> None:
-    float_ap, int8_ap = (read_json(folder / f"evaluation_{name}/metrics.json")["AP"] for name in ("float", "int8"))
-    predicted = read_json(model.parent / "manifest.json")["latency"]
-    host = measure_on_host(model, threads=1, warmup_runs=5, runs=50, xnnpack=True)
+    float_ap, int8_ap = (
+        read_record(folder / f"evaluation_{name}/metrics.json", EvaluationRecord).AP for name in ("float", "int8")
+    )
+    manifest = read_manifest(model)
+    assert manifest is not None
+    assert manifest.latency is not None
+    predicted = manifest.latency
+    host = measure_latency(MeasureLatencyConfig(model=str(model)))
     report: dict[str, Any] = {
         "float_AP": float_ap,
         "int8_AP": int8_ap,
-        "predicted_pixel2_ms": predicted["mean_ms"],
-        "predicted_error_ms": predicted["error_ms"],
-        "runtime": predicted["runtime"],
+        "predicted_pixel2_ms": predicted.mean_ms,
+        "predicted_error_ms": predicted.error_ms,
+        "runtime": predicted.runtime,
         "host_ms": host.mean_ms,
         "size_bytes": model.stat().st_size,
         "seconds": seconds,
@@ -113,8 +118,8 @@ def _report(folder: Path, model: Path, seconds: float) -> None:
     rows = [
         ("float AP", f"{float_ap:.3f}"),
         ("int8 AP", f"{int8_ap:.3f} (of {model})"),
-        ("predicted on Pixel 2", f"{predicted['mean_ms']:.1f} ms ± {predicted['error_ms']:.1f} ms"),
-        ("", f"{predicted['runtime']}, one thread, without the post-processing op"),
+        ("predicted on Pixel 2", f"{predicted.mean_ms:.1f} ms ± {predicted.error_ms:.1f} ms"),
+        ("", f"{predicted.runtime}, one thread, without the post-processing op"),
         ("measured here", f"{host.mean_ms:.1f} ms, one thread, whole file"),
         ("size", f"{model.stat().st_size / 1e6:.2f} MB"),
         ("time", f"{seconds / 60:.1f} min"),

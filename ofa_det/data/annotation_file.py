@@ -19,15 +19,15 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.files import read_json
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import read_json
+from ofa_det.data.annotations import AnnotationTable
 
 logger = logging.getLogger(__name__)
 
@@ -61,35 +61,6 @@ class Problems:
         for kind, count in self._counts.items():
             more = ", ..." if count > _NAMED else ""
             logger.warning("%s: %d %s (%s%s)", self._source, count, kind, ", ".join(self._names[kind]), more)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AnnotationTable:
-    """The content of an annotation file in flat arrays, which worker processes share without copies.
-
-    N images, M annotations ordered by image.
-
-    Args:
-        categories: by ascending id.
-        image_ids: N ids.
-        file_names: N names relative to the image folder.
-        image_sizes: (N, 2) heights and widths, in pixels.
-        first: (N + 1,) the annotations of image i are first[i] .. first[i + 1].
-        boxes_px: (M, 4) x, y, width, height as stated, clipped to the image where they stick out by more than 1 px.
-        labels: (M,) positions in `categories`.
-        crowd: (M,) COCO's `iscrowd`.
-        areas: (M,) object areas in square pixels, by which COCO sorts small, medium and large.
-    """
-
-    categories: tuple[Category, ...]
-    image_ids: tuple[int, ...]
-    file_names: tuple[str, ...]
-    image_sizes: NDArray[np.int64]
-    first: NDArray[np.int64]
-    boxes_px: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    crowd: NDArray[np.bool_]
-    areas: NDArray[np.float64]
 
 
 def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:

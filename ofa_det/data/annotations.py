@@ -1,11 +1,14 @@
-"""The boxes of one image."""
+"""Boxes of one image, and of a whole annotation file."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ofa_det.arch.classes import Category
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,12 +18,13 @@ class Annotations:
     Args:
         boxes: (G, 4) xyxy, normalised to the image.
         labels: (G,) positions in the data set's `categories`.
-        crowd: (G,) whether the box covers a group of objects rather than one (COCO's `iscrowd`).
+        ignored: (G,) which boxes are neither targets nor background: regions that cover a group of objects (COCO's
+            `iscrowd`) and, after augmentation, fragments: objects that a random window left too little of.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
-    crowd: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -28,4 +32,42 @@ class Annotations:
     @classmethod
     def none(cls) -> Annotations:
         """No boxes."""
-        return cls(boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64), crowd=np.zeros(0, np.bool_))
+        return cls(boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64), ignored=np.zeros(0, np.bool_))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Annotations]) -> Annotations:
+        """The boxes of one or more parts, in their order."""
+        return cls(
+            boxes=np.concatenate([part.boxes for part in parts]),
+            labels=np.concatenate([part.labels for part in parts]),
+            ignored=np.concatenate([part.ignored for part in parts]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationTable:
+    """The content of an annotation file in flat arrays, which worker processes share without copies.
+
+    N images, M annotations ordered by image.
+
+    Args:
+        categories: by ascending id.
+        image_ids: N ids.
+        file_names: N names relative to the image folder.
+        image_sizes: (N, 2) heights and widths, in pixels.
+        first: (N + 1,) the annotations of image i are first[i] .. first[i + 1].
+        boxes_px: (M, 4) x, y, width, height as stated, clipped to the image where they stick out by more than 1 px.
+        labels: (M,) positions in `categories`.
+        crowd: (M,) COCO's `iscrowd`.
+        areas: (M,) object areas in square pixels, by which COCO sorts small, medium and large.
+    """
+
+    categories: tuple[Category, ...]
+    image_ids: tuple[int, ...]
+    file_names: tuple[str, ...]
+    image_sizes: NDArray[np.int64]
+    first: NDArray[np.int64]
+    boxes_px: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    areas: NDArray[np.float64]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.data.annotation_file import AnnotationTable, Problems, read_annotation_file
-from ofa_det.data.annotations import Annotations
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.data.annotation_file import Problems, read_annotation_file
+from ofa_det.data.annotations import Annotations, AnnotationTable
 from ofa_det.data.images import image_sizes, read_image
 
 logger = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ class CocoDataset:
         return read_image(self._folder / self.file_name(index), self.image_size(index))
 
     def annotations(self, index: int) -> Annotations:
-        """The boxes of an image, crowd boxes among them."""
+        """The boxes of an image, crowd regions (ignored) among them."""
         chosen = self._annotations_of(index)
         height, width = self.image_size(index)
         xy, wh = np.hsplit(self._table.boxes_px[chosen], 2)
@@ -93,7 +93,7 @@ class CocoDataset:
         return Annotations(
             boxes=boxes.clip(0, 1).astype(np.float32),
             labels=self._table.labels[chosen],
-            crowd=self._table.crowd[chosen],
+            ignored=self._table.crowd[chosen],
         )
 
     def fingerprint(self) -> str:
@@ -106,7 +106,7 @@ class CocoDataset:
     def box_sizes(self) -> NDArray[np.float32]:
         """(N, 2) width and height of all boxes but crowds, as fractions of their images."""
         found = [self.annotations(index) for index in range(len(self))]
-        boxes = np.concatenate([a.boxes[~a.crowd] for a in found] or [np.zeros((0, 4), np.float32)])
+        boxes = np.concatenate([a.boxes[~a.ignored] for a in found] or [np.zeros((0, 4), np.float32)])
         return np.asarray(boxes[:, 2:] - boxes[:, :2])
 
     def ground_truth(self) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.files import write_atomically, write_json
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import write_atomically, write_json
 
 logger = logging.getLogger(__name__)
 

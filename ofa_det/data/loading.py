@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ofa_det.data.annotations import Annotations
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.draws import Draw, Phase, draw
 from ofa_det.data.images import MID_GREY, stretch
-from ofa_det.data.transforms import AugmentationConfig, Augmenter
+
+if TYPE_CHECKING:
+    from ofa_det.data.augmentation import Augmenter
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """One image drawn for training.
-
-    Args:
-        index: position in the data set.
-        seed: of its augmentation.
-        resolution: side of the square result, in pixels.
-    """
-
-    index: int
-    seed: int
-    resolution: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +36,45 @@ class Batch:
         images: (B, 3, R, R) uint8 RGB, channels last in memory.
         boxes: B tensors (G, 4) xyxy, normalised.
         labels: B tensors (G,), positions in the data set's categories.
-        crowd: B tensors (K, 4) of boxes that cover groups of objects: neither targets nor background.
+        ignored: B tensors (K, 4) of boxes that are neither targets nor background: crowd regions, and fragments of
+            objects that the augmentation cut.
+        attached: B mappings of what else belongs to each image; empty without attachments.
     """
 
     images: Tensor
     boxes: tuple[Tensor, ...]
     labels: tuple[Tensor, ...]
-    crowd: tuple[Tensor, ...]
+    ignored: tuple[Tensor, ...]
+    attached: tuple[Mapping[str, Tensor], ...]
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
+
+        def moved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
+
         return Batch(
             images=self.images.to(device, non_blocking=True),
-            boxes=tuple(boxes.to(device, non_blocking=True) for boxes in self.boxes),
-            labels=tuple(labels.to(device, non_blocking=True) for labels in self.labels),
-            crowd=tuple(crowd.to(device, non_blocking=True) for crowd in self.crowd),
+            boxes=moved(self.boxes),
+            labels=moved(self.labels),
+            ignored=moved(self.ignored),
+            attached=tuple(
+                dict(zip(tensors, moved(tuple(tensors.values())), strict=True)) for tensors in self.attached
+            ),
         )
+
+
+class Attachments(Protocol):
+    """What travels with a training sample, such as a teacher's stored labels of it."""
+
+    def __call__(self, drawn: Draw) -> Mapping[str, NDArray[Any]]:
+        """Arrays of one draw, by name; called in the process that prepares it."""
+        ...
+
+
+def main_phase(step: int) -> Phase:
+    """The phase of every step of a run without a closing one."""
+    return "main"
 
 
 def training_loader(
@@ -72,13 +86,15 @@ def training_loader(
     resolution_of_step: Callable[[int], int],
     seed: int,
     augmentation: AugmentationConfig,
+    phase_of_step: Callable[[int], Phase] = main_phase,
+    attachments: Attachments | None = None,
     num_workers: int = 0,
 ) -> Iterator[Batch]:
     """Delivers the batches of steps `first_step` .. `first_step + num_steps - 1`.
 
-    Draw n of a run is image `permutation(seed, n // N)[n % N]`, augmented with a seed made from (`seed`, n), so a
-    step's batch follows from its number alone: a resumed run sees what an uninterrupted one does, whatever the number
-    of workers. An image whose pixels cannot be decoded is named in a warning, once, and delivered grey without boxes.
+    Draw n of a run, see `ofa_det.data.draws.draw`, follows from (`seed`, n), so a step's batch follows from its number
+    alone: a resumed run sees what an uninterrupted one does, whatever the number of workers. An image whose pixels
+    cannot be decoded is named in a warning, once, and delivered grey without boxes.
 
     Args:
         dataset: what to draw from.
@@ -88,6 +104,8 @@ def training_loader(
         resolution_of_step: step -> side of its images, in pixels.
         seed: of order and augmentation; not negative.
         augmentation: how images are varied.
+        phase_of_step: step -> phase of training.
+        attachments: gives what arrives in `Batch.attached`.
         num_workers: processes that prepare batches; 0 prepares them in this one.
 
     Raises:
@@ -98,16 +116,26 @@ def training_loader(
             "expected batch_size >= 1 and first_step, num_steps, seed, num_workers >= 0, found "
             f"{batch_size}, {first_step}, {num_steps}, {seed}, {num_workers}"
         )
-    steps = range(first_step, first_step + num_steps)
-    draws = _DrawBatches(len(dataset), batch_size, steps, resolution_of_step, seed)
-    return _deliver(_TrainingSamples(dataset, augmentation), draws, num_workers)
+    # Imported this late since albumentations takes seconds to load, but before the workers are forked, which share it.
+    from ofa_det.data.augmentation import Augmenter
 
+    def draws_of_step(step: int) -> list[Draw]:
+        resolution, phase = resolution_of_step(step), phase_of_step(step)
+        return [
+            draw(
+                seed,
+                number,
+                num_images=len(dataset),
+                resolution=resolution,
+                phase=phase,
+                mosaic=augmentation.mosaic,
+            )
+            for number in range(step * batch_size, (step + 1) * batch_size)
+        ]
 
-def draw(seed: int, number: int, num_images: int, resolution: int) -> Draw:
-    """The draw of a given number, out of a training stream over `num_images` images."""
-    epoch, position = divmod(number, num_images)
-    augmentation_seed = int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0])
-    return Draw(int(_permutation(seed, epoch, num_images)[position]), augmentation_seed, resolution)
+    samples = _TrainingSamples(dataset, Augmenter(augmentation), attachments)
+    draws = (draws_of_step(step) for step in range(first_step, first_step + num_steps))
+    return _deliver(samples, draws, num_workers)
 
 
 def image_batches(
@@ -147,11 +175,6 @@ def spread(length: int, limit: int | None) -> list[int]:
     return [number * length // count for number in range(count)]
 
 
-@lru_cache(maxsize=2)  # A batch may span two epochs.
-def _permutation(seed: int, epoch: int, length: int) -> NDArray[np.int64]:
-    return np.random.default_rng((seed, epoch)).permutation(length)
-
-
 def _image_or_grey(dataset: CocoDataset, index: int) -> tuple[NDArray[np.uint8], str]:
     """The image, or a grey one of its size and what is wrong with it."""
     try:
@@ -163,69 +186,87 @@ def _image_or_grey(dataset: CocoDataset, index: int) -> tuple[NDArray[np.uint8],
 class _Sample(NamedTuple):
     image: NDArray[np.uint8]
     annotations: Annotations
-    problem: str
-
-
-class _DrawBatches(Sampler[list[Draw]]):
-    """The draws of each step, made while they are asked for."""
-
-    def __init__(
-        self, num_images: int, batch_size: int, steps: range, resolution_of_step: Callable[[int], int], seed: int
-    ) -> None:
-        self._num_images = num_images
-        self._batch_size = batch_size
-        self._steps = steps
-        self._resolution_of_step = resolution_of_step
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._steps)
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        for step in self._steps:
-            resolution = self._resolution_of_step(step)
-            numbers = range(step * self._batch_size, (step + 1) * self._batch_size)
-            yield [draw(self._seed, number, self._num_images, resolution) for number in numbers]
+    attached: Mapping[str, NDArray[Any]]
+    problems: list[str]
 
 
 class _TrainingSamples(Dataset[_Sample]):
     """Draw -> sample; runs in the worker processes."""
 
-    def __init__(self, dataset: CocoDataset, augmentation: AugmentationConfig) -> None:
+    def __init__(self, dataset: CocoDataset, augmenter: Augmenter, attachments: Attachments | None) -> None:
         self._dataset = dataset
-        self._augmentation = augmentation
-        self._augmenters: dict[int, Augmenter] = {}
+        self._augmenter = augmenter
+        self._attachments = attachments
 
     def __getitem__(self, drawn: Draw) -> _Sample:
-        image, problem = _image_or_grey(self._dataset, drawn.index)
-        annotations = Annotations.none() if problem else self._dataset.annotations(drawn.index)
-        if drawn.resolution not in self._augmenters:
-            self._augmenters[drawn.resolution] = Augmenter(self._augmentation, drawn.resolution)
-        return _Sample(*self._augmenters[drawn.resolution](image, annotations, drawn.seed), problem)
+        images, problems = [], []
+        for index in drawn.indices:
+            image, problem = _image_or_grey(self._dataset, index)
+            images.append((image, Annotations.none() if problem else self._dataset.annotations(index)))
+            if problem:
+                problems.append(problem)
+        varied, annotations = self._augmenter(images, resolution=drawn.resolution, seed=drawn.seed)
+        return _Sample(varied, annotations, self._attachments(drawn) if self._attachments else {}, problems)
 
 
 def _pack(samples: list[_Sample]) -> dict[str, Any]:
     """A batch in few tensors: each one that crosses a process boundary costs a file descriptor."""
     annotations = [sample.annotations for sample in samples]
-    objects = [~boxes.crowd for boxes in annotations]
-    pairs = list(zip(annotations, objects, strict=True))
+    pairs = [(a, ~a.ignored) for a in annotations]
     return {
         "images": torch.from_numpy(np.stack([sample.image for sample in samples])),
         "boxes": torch.from_numpy(np.concatenate([a.boxes[kept] for a, kept in pairs])),
         "labels": torch.from_numpy(np.concatenate([a.labels[kept] for a, kept in pairs])),
-        "crowd": torch.from_numpy(np.concatenate([a.boxes[~kept] for a, kept in pairs])),
-        "counts": [int(kept.sum()) for kept in objects],
-        "crowd_counts": [int((~kept).sum()) for kept in objects],
-        "problems": [sample.problem for sample in samples if sample.problem],
+        "ignored": torch.from_numpy(np.concatenate([a.boxes[~kept] for a, kept in pairs])),
+        "counts": [int(kept.sum()) for _, kept in pairs],
+        "ignored_counts": [int((~kept).sum()) for _, kept in pairs],
+        "attached": _pack_attached([sample.attached for sample in samples]),
+        "problems": [problem for sample in samples for problem in sample.problems],
     }
 
 
-def _deliver(samples: _TrainingSamples, draws: _DrawBatches, num_workers: int) -> Iterator[Batch]:
+def _pack_attached(attached: Sequence[Mapping[str, NDArray[Any]]]) -> list[tuple[str, Tensor, list[Any]]]:
+    """For each name and type one flat tensor, and which image's array of which shape each part of it is."""
+    groups = defaultdict(list)
+    for image, arrays in enumerate(attached):
+        for name, array in arrays.items():
+            groups[name, array.dtype].append((image, array))
+    return [
+        (
+            name,
+            torch.from_numpy(np.concatenate([array.ravel() for _, array in found])),
+            [(image, array.shape) for image, array in found],
+        )
+        for (name, _), found in groups.items()
+    ]
+
+
+def _unpack_attached(packed: list[tuple[str, Tensor, list[Any]]], batch_size: int) -> tuple[dict[str, Tensor], ...]:
+    attached: tuple[dict[str, Tensor], ...] = tuple({} for _ in range(batch_size))
+    for name, flat, parts in packed:
+        values = torch.split(flat, [math.prod(shape) for _, shape in parts])
+        for (image, shape), part in zip(parts, values, strict=True):
+            attached[image][name] = part.view(shape)
+    return attached
+
+
+def _prepare_worker(worker: int) -> None:
+    """Keeps OpenCV out of the thread pool that this process inherited.
+
+    A fork copies the pool's state but none of its threads. What wakes, resizes or ends it, as `setNumThreads(1)` does,
+    can wait for ever for them. With 0, OpenCV computes in the calling thread and never looks at the pool. It is set
+    here, not where the package is imported: the setting is global, and the parent's own is not ours to change.
+    """
+    cv2.setNumThreads(0)
+
+
+def _deliver(samples: _TrainingSamples, draws: Iterator[list[Draw]], num_workers: int) -> Iterator[Batch]:
     loader = DataLoader(
         samples,
         batch_sampler=draws,
         num_workers=num_workers,
         collate_fn=_pack,
+        worker_init_fn=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # Else the loader advances the global one, on which a resumed run relies.
     )
@@ -239,5 +280,6 @@ def _deliver(samples: _TrainingSamples, draws: _DrawBatches, num_workers: int) -
             images=packed["images"].permute(0, 3, 1, 2),
             boxes=packed["boxes"].split(packed["counts"]),
             labels=packed["labels"].split(packed["counts"]),
-            crowd=packed["crowd"].split(packed["crowd_counts"]),
+            ignored=packed["ignored"].split(packed["ignored_counts"]),
+            attached=_unpack_attached(packed["attached"], len(packed["images"])),
         )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ofa_det.arch.detector import NUM_LEVELS, AnchorSizes, ssd_anchor_sizes
-
-LEVEL_STRIDES = (1 / 20, 1 / 10, 1 / 5, 1 / 3, 1 / 2, 1.0)
-"""Cell sides of the six levels as fractions of a 320 px input; other resolutions differ by rounding only."""
+from ofa_det.arch.levels import AnchorFit, AnchorSizes, ssd_anchor_sizes
 
 
 def anchor_boxes(feature_sizes: Sequence[tuple[int, int]], anchor_sizes: AnchorSizes) -> Tensor:
@@ -37,34 +33,25 @@ def anchor_boxes(feature_sizes: Sequence[tuple[int, int]], anchor_sizes: AnchorS
     return torch.cat(levels)
 
 
-@dataclass(frozen=True, kw_only=True)
-class AnchorFit:
-    """Anchors fitted to a data set.
-
-    Args:
-        anchor_sizes: (width, height) of each level's anchors, as fractions of the input.
-        mean_iou: mean over the boxes of the IoU with the best centred anchor.
-        recall: fraction of the boxes whose best centred anchor has IoU > 0.5.
-        default_mean_iou, default_recall: the same of the stock SSDLite anchors.
-    """
-
-    anchor_sizes: AnchorSizes
-    mean_iou: float
-    recall: float
-    default_mean_iou: float
-    default_recall: float
-
-
-def fit_anchors(box_sizes: NDArray[np.float32], *, num_anchors: int = 9, seed: int = 0) -> AnchorFit:
+def fit_anchors(
+    box_sizes: NDArray[np.float32],
+    *,
+    cell_sizes: Sequence[float],
+    num_anchors: int = 9,
+    evenly: bool = False,
+    seed: int = 0,
+) -> AnchorFit:
     """Clusters box shapes by IoU (YOLO9000, section 2) and gives each cluster to the level whose cells suit it.
 
     A cluster goes to the coarsest level whose cells are at most half of its shorter side, so that neighbouring objects
-    do not share a cell; the finest level takes what is smaller. A level that got no cluster keeps one square anchor of
-    the SSD scale, so that an object larger than any seen can still be found.
+    do not share a cell; the finest level takes what is smaller. A level that got no cluster keeps one square anchor, of
+    the SSD scale where there are several levels, so that an object larger than any seen can still be found.
 
     Args:
         box_sizes: (N, 2) width and height of the training boxes, as fractions of the image.
-        num_anchors: number of clusters.
+        cell_sizes: per level, the side of a cell as a fraction of the input, ascending.
+        num_anchors: number of clusters; rounded up to a multiple of the levels if they are to be filled evenly.
+        evenly: gives every level as many, by ascending area; a head that all levels share needs that.
         seed: of the clustering's start.
 
     Returns:
@@ -73,29 +60,36 @@ def fit_anchors(box_sizes: NDArray[np.float32], *, num_anchors: int = 9, seed: i
     Raises:
         ValueError: fewer boxes than clusters.
     """
+    if evenly:
+        num_anchors = -(-num_anchors // len(cell_sizes)) * len(cell_sizes)
     if len(box_sizes) < num_anchors:
         raise ValueError(
             f"expected at least {num_anchors} boxes to fit anchors to, found {len(box_sizes)}; lower num_anchors"
         )
     clusters = _cluster(box_sizes.astype(np.float64), num_anchors, np.random.default_rng(seed))
-    levels: list[list[tuple[float, float]]] = [[] for _ in range(NUM_LEVELS)]
-    for width, height in clusters[np.argsort(clusters.prod(axis=1))].round(4).tolist():
-        fitting = [level for level, stride in enumerate(LEVEL_STRIDES) if stride <= min(width, height) / 2]
-        levels[fitting[-1] if fitting else 0].append((width, height))
-    default = ssd_anchor_sizes()
-    for level, sizes in enumerate(levels):
-        if not sizes:
-            side = round(default[level][0][0], 4)
-            sizes.append((side, side))
-    fitted = tuple(tuple(sizes) for sizes in levels)
-    best, stock = _best_iou(box_sizes, fitted), _best_iou(box_sizes, default)
+    ascending = clusters[np.argsort(clusters.prod(axis=1))].round(4)
+    levels = np.split(ascending, len(cell_sizes)) if evenly else _by_cell_size(ascending, cell_sizes)
+    fitted = tuple(tuple((width, height) for width, height in sizes.tolist()) for sizes in levels)
+    best, stock = _best_iou(box_sizes, fitted), _best_iou(box_sizes, ssd_anchor_sizes())
     return AnchorFit(
         anchor_sizes=fitted,
         mean_iou=float(best.mean()),
         recall=float((best > 0.5).mean()),
-        default_mean_iou=float(stock.mean()),
-        default_recall=float((stock > 0.5).mean()),
+        stock_mean_iou=float(stock.mean()),
+        stock_recall=float((stock > 0.5).mean()),
     )
+
+
+def _by_cell_size(clusters: NDArray[np.float64], cell_sizes: Sequence[float]) -> list[NDArray[np.float64]]:
+    """Deals out (N, 2) sizes; a level that gets none keeps a square one."""
+    levels: list[list[NDArray[np.float64]]] = [[] for _ in cell_sizes]
+    for cluster in clusters:
+        fitting = [level for level, cell in enumerate(cell_sizes) if cell <= cluster.min() / 2]
+        levels[fitting[-1] if fitting else 0].append(cluster)
+    squares = [sizes[0][0] for sizes in ssd_anchor_sizes(len(levels))] if len(levels) > 1 else [0.5]
+    return [
+        np.array(sizes or [np.full(2, square)]).round(4) for sizes, square in zip(levels, squares, strict=True)
+    ]
 
 
 def _cluster(sizes: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,12 +1,25 @@
-"""What a detector gives for one image, and what every detector can do, whatever runs it."""
+"""What detectors give: raw outputs of a network, and detections of one image, whatever runs it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
+
+
+class DetectorOutput(NamedTuple):
+    """Raw output of a detector network.
+
+    Args:
+        box_codes: (B, A, 4) (dx, dy, dw, dh), see `box_coder`.
+        logits: (B, A, C) class logits, before the sigmoid.
+    """
+
+    box_codes: Tensor
+    logits: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ofa_det.detection.assignment import IGNORED, MatchedTargets
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.boxes import generalised_iou
-from ofa_det.detection.matching import IGNORED
-from ofa_det.detection.output import DetectorOutput
+from ofa_det.detection.detections import DetectorOutput
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +36,6 @@ class LossConfig:
         for name in ("focal_gamma", "focal_alpha", "box_weight", "distill_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MatchedTargets:
-    """Targets of a batch, anchor by anchor; the same for every subnet that trains on it.
-
-    Args:
-        matches: (B, A) object index, `BACKGROUND` or `IGNORED`.
-        classes: (P,) label of each positive anchor, in the order of `matches >= 0`.
-        boxes: (P, 4) xyxy box of each positive anchor.
-        anchors: (P, 4) each positive anchor.
-    """
-
-    matches: Tensor
-    classes: Tensor
-    boxes: Tensor
-    anchors: Tensor
-
-    @property
-    def positive(self) -> Tensor:
-        """(B, A) which anchors answer for an object."""
-        return self.matches >= 0
 
 
 class DetectionLosses(NamedTuple):

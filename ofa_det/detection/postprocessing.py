@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torchvision.ops import batched_nms, nms
 
-
-@dataclass(frozen=True, kw_only=True)
-class PostProcessConfig:
-    """Attributes of the op.
-
-    Args:
-        score_threshold: detections below it are dropped before suppression.
-        iou_threshold: of two boxes that overlap by more than it, the weaker is suppressed.
-        max_detections: detections kept for one image; OVIC wants exactly 100.
-        detections_per_class: boxes kept for one class before the best of all classes are taken.
-        regular_nms: suppress class by class; otherwise ("fast") once, on each anchor's best class.
-    """
-
-    score_threshold: float = 0.01
-    iou_threshold: float = 0.6
-    max_detections: int = 100
-    detections_per_class: int = 100
-    regular_nms: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("score_threshold", "iou_threshold"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"expected {name} in [0, 1], found {getattr(self, name)}")
-        for name in ("max_detections", "detections_per_class"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+from ofa_det.arch.description import PostProcessConfig
 
 
 def postprocess(boxes: Tensor, scores: Tensor, config: PostProcessConfig) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,19 +12,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-SCHEMA_VERSION = 1
+from ofa_det.artefacts.manifest import ClassAp, MetricsRecord
 
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 """The twelve numbers, in the order of pycocotools."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassAp:
-    """AP of one category; None where the data set has no object of it."""
-
-    category_id: int
-    name: str
-    ap: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +23,11 @@ class Metrics:
     """Accuracy of a detector on a data set.
 
     Args:
-        values: the twelve numbers of COCO as fractions, by the `NAMES`; None where the data set has no object of that
-            size.
-        classes: AP of every category, by ascending id.
-        num_images: images of the data set.
+        record: the numbers.
         results: the detections in COCO result format, boxes in pixels as x, y, width, height.
     """
 
-    values: Mapping[str, float | None]
-    classes: tuple[ClassAp, ...]
-    num_images: int
+    record: MetricsRecord
     results: Sequence[Mapping[str, Any]]
 
     @property
@@ -59,27 +45,17 @@ class Metrics:
         """AP at IoU 0.75."""
         return self._defined("AP75")
 
-    def to_json(self) -> dict[str, Any]:
-        """The numbers as JSON types, without the detections."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            **self.values,
-            "classes": [{"id": entry.category_id, "name": entry.name, "AP": entry.ap} for entry in self.classes],
-            "images": self.num_images,
-            "detections": len(self.results),
-        }
-
     def table(self) -> str:
         """The numbers for reading, in percent."""
         lines = ["  ".join(f"{name:>5}" for name in NAMES)]
-        lines.append("  ".join(f"{_percent(self.values[name]):>5}" for name in NAMES))
+        lines.append("  ".join(f"{_percent(getattr(self.record, name)):>5}" for name in NAMES))
         lines.append("")
-        width = max(len(entry.name) for entry in self.classes)
-        lines += [f"{entry.name:<{width}}  {_percent(entry.ap):>5}" for entry in self.classes]
+        width = max(len(entry.name) for entry in self.record.classes)
+        lines += [f"{entry.name:<{width}}  {_percent(entry.AP):>5}" for entry in self.record.classes]
         return "\n".join(lines)
 
     def _defined(self, name: str) -> float:
-        value = self.values[name]
+        value: float | None = getattr(self.record, name)
         assert value is not None, "coco_metrics refuses data sets on which this is undefined"
         return value
 
@@ -122,15 +98,16 @@ def coco_metrics(ground_truth: Mapping[str, Any], results: Iterable[Mapping[str,
     # (IoU thresholds, recalls, categories, areas, detection limits); -1 where there is nothing to find.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     names = {category["id"]: category["name"] for category in ground_truth["categories"]}
-    return Metrics(
-        values={name: _value(stat) for name, stat in zip(NAMES, evaluation.stats, strict=True)},
+    record = MetricsRecord(
+        **{name: _value(stat) for name, stat in zip(NAMES, evaluation.stats, strict=True)},
         classes=tuple(
-            ClassAp(category_id=category_id, name=names[category_id], ap=_value(precision[:, :, position].mean()))
+            ClassAp(id=category_id, name=names[category_id], AP=_value(precision[:, :, position].mean()))
             for position, category_id in enumerate(sorted(names))
         ),
-        num_images=len(image_ids),
-        results=results,
+        images=len(image_ids),
+        detections=len(results),
     )
+    return Metrics(record=record, results=results)
 
 
 def _coco(ground_truth: Mapping[str, Any], annotations: list[dict[str, Any]]) -> COCO:

@@ -12,8 +12,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
+from ofa_det.arch.description import PostProcessConfig
+from ofa_det.artefacts.records import from_plain
 from ofa_det.detection.detections import Detections
-from ofa_det.detection.postprocessing import PostProcessConfig, postprocess
+from ofa_det.detection.postprocessing import postprocess
 
 METADATA_KEY = "ofa_det"
 SCHEMA_VERSION = 1
@@ -43,7 +45,7 @@ class OnnxDetector:
         self._session = _session(path, num_threads)
         metadata = _metadata(path, self._session)
         self._category_ids = np.array(metadata["class_category_ids"], dtype=np.int64)
-        self._postprocess = PostProcessConfig(**metadata["postprocess"])
+        self._postprocess = from_plain(PostProcessConfig, metadata["postprocess"], where=str(path))
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.artefacts.manifest import LABELS_FILE, MANIFEST_FILE, read_manifest
+from ofa_det.artefacts.model_file import read_description
 from ofa_det.detection.detections import Predictor
-from ofa_det.evaluation.export_folder import LABELS_FILE, MANIFEST_FILE, class_category_ids
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.models.run_folder import MODEL_FILE, load_detector, read_description
+from ofa_det.models.accelerator import checked_accelerator
+from ofa_det.models.run_folder import load_detector
 
 
-def open_predictor(path: str | os.PathLike[str], *, device: str = "cpu") -> Predictor:
+def open_predictor(path: str | os.PathLike[str], *, accelerator: str = "cpu") -> Predictor:
     """Opens a run folder, an `.onnx` or a `.tflite` file.
 
     Args:
         path: of the detector.
-        device: torch device that a run folder's network runs on; the others run on the CPU.
+        accelerator: torch device that a run folder's network runs on; the others run on the CPU.
 
     Raises:
         FileNotFoundError: nothing at that path, or a folder without a model.
@@ -29,7 +30,7 @@ def open_predictor(path: str | os.PathLike[str], *, device: str = "cpu") -> Pred
         raise FileNotFoundError(f"expected a run folder, .onnx or .tflite file, found nothing at {path}")
     if path.is_dir():
         trained = load_detector(path)
-        return TorchDetector(trained.detector, trained.categories, device=device)
+        return TorchDetector(trained.network, trained.description, checked_accelerator(accelerator))
     # Imported where they are needed: a machine that trains need not have every runtime.
     if path.suffix == ".onnx":
         from ofa_det.evaluation.onnx import OnnxDetector
@@ -70,7 +71,8 @@ def model_categories(
     if not file.is_file():
         raise FileNotFoundError(f"expected a list of labels, found nothing at {file}")
     names = file.read_text().splitlines()
-    ids = class_category_ids(path) or tuple(range(1, len(names) + 1))
+    manifest = read_manifest(path)
+    ids = tuple(range(1, len(names) + 1)) if manifest is None else manifest.class_category_ids
     if len(ids) != len(names):
         raise ValueError(f"expected {len(ids)} labels in {file}, as {MANIFEST_FILE} lists, found {len(names)}")
     return tuple(
@@ -78,10 +80,3 @@ def model_categories(
         for category_id, name in zip(ids, names, strict=True)
         if category_id is not None and name.strip("?")
     )
-
-
-def model_sha256(path: str | os.PathLike[str]) -> str:
-    """Hash of a model file, for a run folder that of its weights, as hexadecimal digits."""
-    path = Path(path)
-    with (path / MODEL_FILE if path.is_dir() else path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ofa_det.data.coco_dataset import CocoDataset
@@ -16,12 +17,20 @@ from ofa_det.evaluation.metrics import Metrics, coco_metrics
 
 logger = logging.getLogger(__name__)
 
+BATCH_SIZE = 8
+
 # Rounding before scoring, so that the file of detections gives exactly the numbers reported with it.
 _BOX_DECIMALS = 3
 _SCORE_DECIMALS = 6
 
 
-def evaluate(predictor: Predictor, dataset: CocoDataset, *, progress: bool = False, batch_size: int = 8) -> Metrics:
+def score(
+    predictor: Predictor,
+    dataset: CocoDataset,
+    *,
+    batches: Iterable[NDArray[np.uint8]] | None = None,
+    progress: bool = False,
+) -> Metrics:
     """Scores a detector on every image of a data set.
 
     Images are stretched to the detector's input, as OVIC does, and boxes are taken as the detector gives them, not
@@ -30,8 +39,9 @@ def evaluate(predictor: Predictor, dataset: CocoDataset, *, progress: bool = Fal
     Args:
         predictor: the detector.
         dataset: images and ground truth.
+        batches: the images of the data set in order, (B, H, W, 3) RGB of the predictor's input size; by default they
+            are read.
         progress: show a progress bar.
-        batch_size: images given to the detector at once; does not change the result but for rounding.
 
     Returns:
         The metrics, with the detections they are made from.
@@ -41,7 +51,7 @@ def evaluate(predictor: Predictor, dataset: CocoDataset, *, progress: bool = Fal
     """
     ground_truth = dataset.ground_truth()
     results: list[dict[str, Any]] = []
-    detections = predictions(predictor, dataset, batch_size=batch_size)
+    detections = predictions(predictor, dataset, batches)
     bar = tqdm(detections, total=len(dataset), desc="evaluate", unit="image", disable=not progress)
     for index, found in enumerate(bar):
         results += coco_results(found, dataset.image_id(index), dataset.image_size(index))
@@ -54,9 +64,13 @@ def evaluate(predictor: Predictor, dataset: CocoDataset, *, progress: bool = Fal
     return coco_metrics(ground_truth, results)
 
 
-def predictions(predictor: Predictor, dataset: CocoDataset, *, batch_size: int = 8) -> Iterator[Detections]:
+def predictions(
+    predictor: Predictor, dataset: CocoDataset, batches: Iterable[NDArray[np.uint8]] | None = None
+) -> Iterator[Detections]:
     """Yields the detections of every image, in the order of the data set."""
-    for images in image_batches(dataset, size=predictor.input_size, batch_size=batch_size):
+    if batches is None:
+        batches = image_batches(dataset, size=predictor.input_size, batch_size=BATCH_SIZE)
+    for images in batches:
         yield from predictor.predict(images)
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
-from ofa_det.evaluation.export_folder import MANIFEST_FILE, class_category_ids
 
 POSTPROCESS_OP = "TFLite_Detection_PostProcess"
 
@@ -44,7 +44,8 @@ class TfliteDetector:
         self._interpreter = _interpreter(path, content, num_threads)
         self._input = _image_input(path, self._interpreter)
         self._outputs = _postprocess_outputs(path, self._interpreter)
-        self._class_category_ids = class_category_ids(path)
+        manifest = read_manifest(path)
+        self._class_category_ids = None if manifest is None else manifest.class_category_ids
 
     @property
     def input_size(self) -> tuple[int, int]:

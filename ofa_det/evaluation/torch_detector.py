@@ -2,52 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.description import ModelDescription
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.detections import Detections
-from ofa_det.detection.postprocessing import PostProcessConfig, postprocess
+from ofa_det.detection.postprocessing import postprocess
 from ofa_det.detection.preprocessing import normalise
-from ofa_det.models.detector import Detector
+from ofa_det.models.network import Detector
 
 
 class TorchDetector:
     """Runs a static detector in eval mode.
 
     Args:
-        detector: moved to `device` and put into eval mode.
-        categories: the object classes, in the order of the labels.
-        postprocess: attributes of the suppression.
-        device: where to run; by default where the detector is.
-
-    Raises:
-        ValueError: another number of categories than the detector has classes.
+        detector: moved to `accelerator` and put into eval mode.
+        description: of its classes, and of how its outputs become detections.
+        accelerator: where to run; by default where the detector is.
     """
 
     def __init__(
-        self,
-        detector: Detector,
-        categories: Sequence[Category],
-        postprocess: PostProcessConfig | None = None,
-        device: torch.device | str | None = None,
+        self, detector: Detector, description: ModelDescription, accelerator: torch.device | str | None = None
     ) -> None:
-        if len(categories) != detector.config.num_classes:
-            raise ValueError(f"expected {detector.config.num_classes} categories, found {len(categories)}")
-        self._device = torch.device(device) if device is not None else next(detector.parameters()).device
-        self._detector = detector.to(self._device).eval()
-        self._anchors = detector.anchors.to(self._device)
-        self._category_ids = np.array([category.id for category in categories], np.int64)
-        self._postprocess = postprocess or PostProcessConfig()
+        parameter = next(detector.parameters())
+        self._accelerator = parameter.device if accelerator is None else torch.device(accelerator)
+        self._detector = detector.to(self._accelerator).eval()
+        self._anchors = detector.anchors(detector.subnet).to(self._accelerator)
+        self._category_ids = np.array([category.id for category in description.categories], np.int64)
+        self._postprocess = description.postprocess
 
     @property
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the images it takes, in pixels."""
-        return self._detector.plan.resolution, self._detector.plan.resolution
+        return self._detector.subnet.resolution, self._detector.subnet.resolution
 
     @torch.inference_mode()
     def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
@@ -61,8 +50,8 @@ class TorchDetector:
         """
         if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
             raise ValueError(f"expected uint8 (B, {self.input_size}, 3) images, found {images.dtype} {images.shape}")
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._device)
-        output = self._detector(normalise(batch))
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._accelerator)
+        output = self._detector(normalise(batch), self._detector.subnet)
         boxes, scores = decode(output.box_codes, self._anchors), output.logits.sigmoid()
         return [self._detections(*pair) for pair in zip(boxes, scores, strict=True)]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ofa_det.arch.layer_plan import IMAGES, Activation, Layer, LayerPlan
-from ofa_det.export.mirror_weights import MirrorWeights, anchors_per_cell
+from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer
+from ofa_det.arch.plan import IMAGES, LayerPlan
+from ofa_det.export.mirror_weights import MirrorWeights
 from ofa_det.export.tensorflow_import import keras, tf
 
 INPUT_NAME = "normalized_input_image_tensor"
@@ -28,8 +29,8 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights) -> keras.Model:
     are concatenated have to share one.
 
     Args:
-        plan: the layers of a detector.
-        weights: by layer name; the kernels of the class predictors decide the number of classes.
+        plan: the layers of a file, see `LayerPlan.folded`.
+        weights: by layer name.
 
     Returns:
         A model from images (1, H, W, 3) float32 in [-1, 1) to the box codes (1, A_level, 4) of each level, followed by
@@ -48,9 +49,9 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights) -> keras.Model:
 
     outputs = []
     for names in (plan.box_outputs, plan.score_outputs):
-        for name, anchors in zip(names, anchors_per_cell(plan), strict=True):
-            boxes = plan[name].out_height * plan[name].out_width * anchors
-            shape = (boxes, len(weights[name].bias) // anchors)
+        for name, anchors in zip(names, plan.anchors_per_cell, strict=True):
+            channels, height, width = plan[name].output_shape
+            shape = (height * width * anchors, channels // anchors)
             outputs.append(keras.layers.Reshape(shape, name=_scope(f"{name}.per_anchor"))(values[name]))
     return keras.Model(images, outputs, name="detector")
 
@@ -64,17 +65,23 @@ def _apply(layer: Layer, inputs: list[Any], weights: MirrorWeights) -> Any:
         return keras.layers.Multiply(name=name)(inputs)
     if layer.kind == "add":
         return keras.layers.Add(name=name)(inputs)
+    if layer.kind == "concat":
+        return keras.layers.Concatenate(name=name)(inputs)
+    if layer.kind == "resize":
+        return keras.layers.UpSampling2D(RESIZE_FACTOR, interpolation="nearest", name=name)(inputs[0])
     if layer.kind not in ("conv", "depthwise"):
         raise ValueError(f"expected the layer kinds of a detector, found {layer.kind!r} in {layer.name!r}")
-    kernel, bias = weights[layer.name].kernel, weights[layer.name].bias
-    shape = {"kernel_size": layer.kernel_size, "strides": layer.stride, "padding": "same", "name": name}
+    features, padding = inputs[0], "same"
+    if layer.pads_unlike_same:
+        features, padding = keras.layers.ZeroPadding2D(layer.margins, name=f"{name}_pad")(features), "valid"
+    shape = {"kernel_size": layer.kernel_size, "strides": layer.stride, "padding": padding, "name": name}
     convolution = (
         keras.layers.DepthwiseConv2D(**shape)
         if layer.kind == "depthwise"
-        else keras.layers.Conv2D(kernel.shape[-1], **shape)
+        else keras.layers.Conv2D(layer.out_channels, **shape)
     )
-    result = convolution(inputs[0])
-    convolution.set_weights([kernel, bias])
+    result = convolution(features)
+    convolution.set_weights([weights[layer.name].kernel, weights[layer.name].bias])
     return result
 
 

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.layer_plan import Layer, LayerPlan
-
-BATCH_NORM_EPSILON = 1e-5
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, Layer
+from ofa_det.arch.plan import LayerPlan
 
 # Positions of (ty, tx, th, tw) in our (dx, dy, dw, dh).
 TF_BOX_ORDER = (1, 0, 3, 2)
@@ -59,11 +58,9 @@ def fold_batch_norm(plan: LayerPlan, weights: Mapping[str, NDArray[np.float32]])
 
 
 def _fold(layer: Layer, weights: Mapping[str, NDArray[np.float32]]) -> ConvolutionWeights:
-    group_channels = 1 if layer.kind == "depthwise" else layer.in_channels
-    out = layer.out_channels
-    kernel: NDArray[Any] = _weight(
-        weights, f"{layer.name}.weight", (out, group_channels, layer.kernel_size, layer.kernel_size)
-    )
+    out, owner = layer.out_channels, layer.weights_of or layer.name
+    shape = (out, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size)
+    kernel: NDArray[Any] = _weight(weights, f"{owner}.weight", shape)
     bias: NDArray[Any]
     if layer.batch_norm:
         gamma, beta, mean, variance = (
@@ -73,7 +70,7 @@ def _fold(layer: Layer, weights: Mapping[str, NDArray[np.float32]]) -> Convoluti
         scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
         kernel, bias = kernel * scale[:, None, None, None], np.asarray(beta - mean * scale)
     else:
-        bias = _weight(weights, f"{layer.name}.bias", (out,))
+        bias = _weight(weights, f"{owner}.bias", (out,))
     # (out, in, k, k) -> (k, k, in, out); a depthwise kernel (channels, 1, k, k) -> (k, k, channels, 1).
     order = (2, 3, 0, 1) if layer.kind == "depthwise" else (2, 3, 1, 0)
     return ConvolutionWeights(
@@ -115,7 +112,7 @@ def with_score_columns(
     arranged = dict(weights)
     used = np.array([label is not None for label in class_labels])
     labels = np.array([0 if label is None else label for label in class_labels])
-    for name, anchors, logit in zip(plan.score_outputs, anchors_per_cell(plan), unused_logits, strict=True):
+    for name, anchors, logit in zip(plan.score_outputs, plan.anchors_per_cell, unused_logits, strict=True):
         classes = plan[name].out_channels // anchors
         out = (np.arange(anchors)[:, None] * classes + labels).reshape(-1)
         keep = np.tile(used, anchors)
@@ -125,8 +122,3 @@ def with_score_columns(
             bias=np.where(keep, weights[name].bias[out], np.float32(logit)),
         )
     return arranged
-
-
-def anchors_per_cell(plan: LayerPlan) -> tuple[int, ...]:
-    """Number of anchors at each cell, per level."""
-    return tuple(plan[name].out_channels // 4 for name in plan.box_outputs)

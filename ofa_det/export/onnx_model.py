@@ -14,14 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ofa_det.arch.classes import label_columns
+from ofa_det.arch.detector import shipped_plan
+from ofa_det.artefacts.manifest import TensorEntry
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
 from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, SCHEMA_VERSION
-from ofa_det.export.config import ExportConfig
-from ofa_det.export.manifest import ConvertedModel
+from ofa_det.export.converted import ConvertedModel
 from ofa_det.export.verification import FLOAT32_TOLERANCE
-from ofa_det.models.detector import Detector
-from ofa_det.models.run_folder import TrainedDetector
+from ofa_det.models.network import Detector
+from ofa_det.models.run_folder import Trained
 
 try:
     import onnx
@@ -39,23 +41,22 @@ class DecodedDetector(nn.Module):
     def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
-        self.register_buffer("anchors", detector.anchors)
+        self.register_buffer("anchors", detector.anchors(detector.subnet))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(1, H, W, 3) uint8 RGB to boxes (1, A, 4) xyxy, normalised, and scores (1, A, C)."""
         normalised = (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
-        output = self.detector(normalised)
+        output = self.detector(normalised, self.detector.subnet)
         return decode(output.box_codes, self.get_buffer("anchors")), output.logits.sigmoid()
 
 
 def convert_to_onnx(
-    trained: TrainedDetector, config: ExportConfig, verification_images: Sequence[NDArray[np.uint8]]
+    trained: Trained[Detector], verification_images: Sequence[NDArray[np.uint8]]
 ) -> ConvertedModel:
     """Converts a detector; suppression is left to `OnnxDetector`, with the attributes in the file's metadata.
 
     Args:
         trained: the detector, in eval mode on the CPU.
-        config: how to export.
         verification_images: (H, W, 3) uint8 of the network's input size, on which the file must equal torch.
 
     Returns:
@@ -65,13 +66,15 @@ def convert_to_onnx(
     Raises:
         ValueError: the file's outputs differ from torch's by more than 1e-4.
     """
-    network = DecodedDetector(trained.detector).eval()
+    detector, description = trained.network, trained.description
+    network = DecodedDetector(detector).eval()
     model = _export(network)
+    columns = label_columns(description.categories)
     metadata = {
         "schema_version": SCHEMA_VERSION,
-        "class_category_ids": [category.id for category in trained.categories],
-        "class_names": [category.name for category in trained.categories],
-        "postprocess": asdict(config.postprocess),
+        "class_category_ids": columns.category_ids,
+        "class_names": columns.names,
+        "postprocess": asdict(description.postprocess),
     }
     onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
     buffer = io.BytesIO()
@@ -80,33 +83,40 @@ def convert_to_onnx(
     error = _largest_error(content, network, verification_images)
     if error > FLOAT32_TOLERANCE:
         raise ValueError(f"expected the ONNX file to equal torch within {FLOAT32_TOLERANCE}, found {error:.2g}")
-    resolution, anchors = trained.detector.plan.resolution, len(trained.detector.anchors)
-    description = {
-        "class_category_ids": metadata["class_category_ids"],
-        "input": {
-            "name": INPUT_NAME,
-            "shape": [1, resolution, resolution, 3],
-            "dtype": "uint8",
-            "content": "RGB bytes of the image, stretched bilinearly to the input size without letterbox",
-        },
-        "outputs": [
-            {
-                "name": "boxes",
-                "shape": [1, anchors, 4],
-                "dtype": "float32",
-                "content": "xmin, ymin, xmax, ymax in 0..1",
-            },
-            {"name": "scores", "shape": [1, anchors, len(trained.categories)], "dtype": "float32"},
-        ],
-        "quantization": None,
-        "verification": {"images": len(verification_images), "largest_error": error},
-    }
-    labels = "".join(f"{category.name}\n" for category in trained.categories)
-    return ConvertedModel(file_name="model.onnx", content=content, labels=labels, description=description)
+    plan = shipped_plan(detector.config, len(columns), detector.subnet)
+    boxes, scores = OUTPUT_NAMES
+    return ConvertedModel(
+        file_name="model.onnx",
+        content=content,
+        columns=columns,
+        plan=plan,
+        input=TensorEntry(
+            name=INPUT_NAME,
+            shape=(1, plan.resolution, plan.resolution, 3),
+            dtype="uint8",
+            content="RGB bytes of the image, stretched bilinearly to the input size without letterbox",
+        ),
+        outputs=(
+            TensorEntry(
+                name=boxes,
+                shape=(1, plan.num_anchors, 4),
+                dtype="float32",
+                content="xmin, ymin, xmax, ymax in 0..1",
+            ),
+            TensorEntry(
+                name=scores,
+                shape=(1, plan.num_anchors, len(columns)),
+                dtype="float32",
+                content="score of each class in 0..1",
+            ),
+        ),
+        quantization=None,
+        verification={"images": len(verification_images), "largest_error": error},
+    )
 
 
 def _export(network: DecodedDetector) -> onnx.ModelProto:
-    resolution = network.detector.plan.resolution
+    resolution = network.detector.subnet.resolution
     images = torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter's notes about its own internals

@@ -15,8 +15,8 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.detection.box_coder import CODE_WEIGHTS
-from ofa_det.detection.postprocessing import PostProcessConfig
 
 OP_NAME = "TFLite_Detection_PostProcess"
 _FILE_IDENTIFIER = b"TFL3"

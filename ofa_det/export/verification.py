@@ -11,10 +11,12 @@ import torch
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from ofa_det.data.class_columns import ClassColumns
+from ofa_det.arch.classes import ClassColumns
+from ofa_det.arch.plan import LayerPlan
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise
 from ofa_det.export.mirror_weights import TF_BOX_ORDER
-from ofa_det.models.detector import Detector
+from ofa_det.latency.tflite_file import parse_tflite
+from ofa_det.models.network import Detector
 
 FLOAT32_TOLERANCE = 1e-4
 INPUT_QUANTIZATION = (1 / PIXEL_SCALE, int(PIXEL_MEAN))
@@ -103,6 +105,21 @@ def check_agreement(agreement: Agreement, *, quantized: bool, score_threshold: f
         )
 
 
+def check_plan(content: bytes, plan: LayerPlan) -> None:
+    """Refuses a file that is not what its plan says.
+
+    Raises:
+        ValueError: another number of multiply-accumulates or parameters.
+    """
+    network = parse_tflite(content, where="the converted network")
+    found = network.macs, sum(layer.parameters for layer in network.layers)
+    if found != (plan.macs, plan.parameters):
+        raise ValueError(
+            f"expected a file of {plan.macs} multiply-accumulates and {plan.parameters} parameters, as planned, "
+            f"found {found[0]} and {found[1]}"
+        )
+
+
 def check_input(content: bytes, resolution: int, *, quantized: bool) -> None:
     """Refuses a file that does not take images as they are meant to be given.
 
@@ -142,7 +159,7 @@ def torch_outputs(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> Ra
     """The detector's outputs, box codes in the op's order, one column a label."""
     device = next(detector.parameters()).device
     outputs = [
-        detector(normalise(torch.from_numpy(np.ascontiguousarray(image[None].transpose(0, 3, 1, 2))).to(device)))
+        detector(normalise(torch.from_numpy(image[None]).permute(0, 3, 1, 2).to(device)), detector.subnet)
         for image in images
     ]
     codes = torch.cat([output.box_codes for output in outputs])[..., list(TF_BOX_ORDER)]

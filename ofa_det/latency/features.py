@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from math import prod
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from ofa_det.arch.layer_plan import Layer
+from ofa_det.arch.layers import Layer
 
 FEATURES: Final = (
     "pointwise_mmacs",
@@ -24,38 +26,48 @@ FEATURES: Final = (
 """Millions (m) of multiply-accumulates, of elements read and written, of weights; number of ops.
 
 `convolution` is a convolution with a kernel above 1x1, `depthwise5` a depthwise one of 5x5 or more, `vector` a product
-with a 1x1 map: fully connected layers and squeeze-excite, bound by reading their weights.
+with a 1x1 map: fully connected layers and squeeze-excite, bound by reading their weights. `elementwise` is a pass that
+only moves or combines elements, counted by those that it writes; a pool by those that it reads.
 """
 
-FeatureVector = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float64]
 
 
-def layer_features(layer: Layer) -> FeatureVector:
+def layer_features(layer: Layer) -> FloatArray:
     """The features of one layer: (len(FEATURES),)."""
-    read = layer.in_channels * layer.in_height * layer.in_width
-    written = layer.out_channels * layer.out_height * layer.out_width
-    counts: dict[str, float] = {"ops": 1.0}
+    read, written = prod(layer.input_shapes[0]), prod(layer.output_shape)
+    counts: dict[str, float] = {}
+    passed, ops = 0, 1
     if layer.kind == "depthwise":
         counts["depthwise3_mmacs" if layer.kernel_size < 5 else "depthwise5_mmacs"] = layer.macs / 1e6
         counts["depthwise_melements"] = (read + written) / 1e6
     elif layer.has_weights and layer.kernel_size > 1:
         counts["convolution_mmacs"] = layer.macs / 1e6
-    elif layer.has_weights and layer.out_height * layer.out_width == 1:
+    elif layer.has_weights and layer.output_shape[1:] == (1, 1):
         counts["vector_mweights"] = layer.weight_count / 1e6
     elif layer.has_weights:
         counts["pointwise_mmacs"] = layer.macs / 1e6
         counts["pointwise_melements"] = (read + written) / 1e6
     else:
-        counts["elementwise_melements"] = read / 1e6
+        passed = read if layer.kind == "pool" else written
     if layer.activation in ("hswish", "hsigmoid"):  # ReLUs are clamps inside the kernel; these are ops of their own.
-        counts["elementwise_melements"] = counts.get("elementwise_melements", 0.0) + written / 1e6
-        counts["ops"] += 1
+        passed += written
+        ops += 1
+    if padded := _padded_elements(layer):
+        passed += padded
+        ops += 1
+    counts |= {"elementwise_melements": passed / 1e6, "ops": ops}
     return np.array([counts.get(name, 0.0) for name in FEATURES])
 
 
-def network_features(layers: Iterable[Layer]) -> FeatureVector:
+def network_features(layers: Iterable[Layer]) -> FloatArray:
     """The sum of the layers' features: (len(FEATURES),)."""
-    total = np.zeros(len(FEATURES))
-    for layer in layers:
-        total += layer_features(layer)
-    return total
+    return sum(map(layer_features, layers), np.zeros(len(FEATURES)))
+
+
+def _padded_elements(layer: Layer) -> int:
+    """Elements that a PAD op writes in front of the layer; none where its zeros are those of SAME."""
+    if layer.padding == "same" or layer.margins == replace(layer, padding="same").margins:
+        return 0
+    channels, height, width = layer.input_shapes[0]
+    return channels * (height + sum(layer.margins[0])) * (width + sum(layer.margins[1]))

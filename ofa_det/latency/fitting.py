@@ -1,4 +1,4 @@
-"""Costs of layer features from latencies of whole networks.
+"""A latency model whose costs of layer features are fitted to latencies of whole networks.
 
 latency = scale of the runtime x sum over features (cost x feature). Logarithms of costs and scales are fitted by least
 squares on the logarithm of latency, that is on relative error, with a normal prior on each. Costs are therefore
@@ -8,17 +8,18 @@ and a search would exploit every one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from ofa_det.latency.features import FEATURES
-
-FloatArray = npt.NDArray[np.float64]
+from ofa_det.arch.layers import Layer
+from ofa_det.latency.features import FEATURES, FloatArray, layer_features
+from ofa_det.latency.latencies import LatencyPrediction, LayerLatency, Precision
 
 LATENCY_SIGMA: Final = 0.05
 """Relative error of one latency: republished figures differ by 1-7 %, and the features are not the whole truth."""
@@ -95,6 +96,102 @@ class FittedCosts:
         return float(features @ self.costs) * self.scales[runtime]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LeaveOneOut:
+    """Relative errors of N networks, each predicted by a fit that had not seen it.
+
+    An error is predicted over published latency, less 1; not a number where nothing else was timed on the runtime.
+
+    Args:
+        timed: the networks.
+        by_network: (N,), all figures of the network left out.
+        by_family: (N,), all figures of its family (MobileNetV1, V2, V3, MnasNet, once-for-all) left out.
+    """
+
+    timed: TimedNetworks
+    by_network: FloatArray
+    by_family: FloatArray
+
+    @cached_property
+    def network_mean(self) -> float:
+        """Mean absolute error, one network left out."""
+        return float(np.nanmean(np.abs(self.by_network)))
+
+    @cached_property
+    def network_worst(self) -> float:
+        """Greatest absolute error, one network left out."""
+        return float(np.nanmax(np.abs(self.by_network)))
+
+    @cached_property
+    def family_mean(self) -> float:
+        """Mean absolute error, one family left out."""
+        return float(np.nanmean(np.abs(self.by_family)))
+
+    @cached_property
+    def family_worst(self) -> float:
+        """Greatest absolute error, one family left out."""
+        return float(np.nanmax(np.abs(self.by_family)))
+
+    @cached_property
+    def family_rms(self) -> float:
+        """Root mean square error, one family left out: the standard error of a prediction of another family."""
+        return float(np.sqrt(np.nanmean(self.by_family**2)))
+
+    def __str__(self) -> str:
+        """The figures as a sentence without its full stop."""
+        return (
+            f"leave-one-out error over {len(set(self.timed.networks))} published networks: network "
+            f"{self.network_mean:.1%} mean, {self.network_worst:.1%} worst; family {self.family_mean:.1%} mean, "
+            f"{self.family_worst:.1%} worst, {self.family_rms:.1%} root mean square (the ±)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedLatencyModel:
+    """Latency as a sum over layers; implements `LatencyModel`.
+
+    Args:
+        device, runtime, precision, threads: what it is the model of.
+        fitted: costs of features.
+        leave_one_out: errors of the fit, over all its runtimes. A detector is of no fitted family.
+        excluded: what no prediction counts.
+    """
+
+    device: str
+    runtime: str
+    precision: Precision
+    threads: int
+    fitted: FittedCosts
+    leave_one_out: LeaveOneOut
+    excluded: str
+
+    def predict(self, layers: Iterable[Layer]) -> LatencyPrediction:
+        """Predicts the latency of one image from the layers of a plan or of a `.tflite` file."""
+        layers = tuple(layers)
+        parts = tuple(
+            LayerLatency(
+                name=layer.name,
+                kind=layer.kind,
+                latency_ms=self.fitted.predict_ms(layer_features(layer), self.runtime),
+            )
+            for layer in layers
+        )
+        mean_ms = sum(part.latency_ms for part in parts)
+        return LatencyPrediction(
+            mean_ms=mean_ms,
+            error_ms=mean_ms * self.leave_one_out.family_rms,
+            error_source=str(self.leave_one_out),
+            device=self.device,
+            runtime=self.runtime,
+            precision=self.precision,
+            threads=self.threads,
+            macs=sum(layer.macs for layer in layers),
+            parameters=sum(layer.parameters for layer in layers),
+            layers=parts,
+            excluded=self.excluded,
+        )
+
+
 def fit(timed: TimedNetworks, prior: CostPrior) -> FittedCosts:
     """The most probable costs and scales.
 
@@ -135,17 +232,21 @@ def fit(timed: TimedNetworks, prior: CostPrior) -> FittedCosts:
     return FittedCosts(costs=np.exp(solution[:num_costs]), scales=scales)
 
 
-def leave_one_out(timed: TimedNetworks, prior: CostPrior, groups: Sequence[str]) -> FloatArray:
-    """Predicts each network from a fit that has not seen any network of its group.
+def leave_one_out(timed: TimedNetworks, prior: CostPrior) -> LeaveOneOut:
+    """Predicts each network from fits that have not seen it, and from fits that have not seen its family.
 
     Args:
         timed: N latencies.
         prior: costs before the networks were seen.
-        groups: N names, such as `timed.networks` or `timed.families`.
-
-    Returns:
-        (N,) predicted over published latency, less 1; not a number where no other group was timed on the runtime.
     """
+    return LeaveOneOut(
+        timed=timed,
+        by_network=_left_out_errors(timed, prior, timed.networks),
+        by_family=_left_out_errors(timed, prior, timed.families),
+    )
+
+
+def _left_out_errors(timed: TimedNetworks, prior: CostPrior, groups: Sequence[str]) -> FloatArray:
     errors = np.full(len(groups), np.nan)
     names = np.array(groups)
     for group in sorted(set(groups)):

@@ -1,222 +1,74 @@
-"""Latency of a network on a phone, with the error to expect."""
+"""Latency of a network on a device: one protocol, and the models there are."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Final, Protocol
 
-import numpy as np
-
-from ofa_det.arch.layer_plan import Layer
-from ofa_det.latency.features import layer_features
-from ofa_det.latency.fitting import CostPrior, FittedCosts, FloatArray, fit, leave_one_out
-from ofa_det.latency.precision import PRECISIONS, Precision
-from ofa_det.latency.published_latencies import pixel2_published
-
-DEFAULT_RUNTIME: Final = "tflite-2019-v3"
-"""The TensorFlow Lite of the MobileNetV3 authors: the newest with published uint8 figures on a Pixel 2."""
-
-EXCLUDED: Final = "TFLite_Detection_PostProcess (no published Pixel 2 figure)"
-"""What no prediction counts."""
-
-# Costs by feature, in the order of FEATURES: pointwise MACs and elements, convolution, depthwise 3x3 and 5x5 MACs,
-# depthwise elements, element-wise elements, vector weights, ops.
-#
-# float32: orders of magnitude for a core of 9.4 GMAC/s, from nothing measured.
-# uint8: the published per-op profile of quantized MobileNetV1 gives 0.088 ms per pointwise MMAC, 3.13 per Melement,
-# 0.4 per MMAC of the first convolution, and, from depthwise layers of stride 1 (1.7-2.9 GMAC/s) and 2 (1.3-1.5),
-# 0.25 per MMAC and 0.83 per Melement; 5x5 is taken to cost as much per MAC, element-wise ops half as much per element
-# as pointwise ones. That profile is of the runtime before the fastest, 10 % slower.
-_FLOAT32_COSTS: Final = (0.125, 1.5, 0.15, 0.2, 0.2, 0.8, 0.7, 0.5, 0.01)
-_UINT8_COSTS: Final = tuple(cost / 1.1 for cost in (0.088, 3.13, 0.4, 0.25, 0.25, 0.83, 1.5, 1.2, 0.01))
-
-# Snapdragon 835 at 2.35 GHz, ARMv8.0 without dot product instructions.
-PIXEL2_PRIORS: Final[Mapping[Precision, CostPrior]] = MappingProxyType(
-    {
-        "float32": CostPrior(costs=_FLOAT32_COSTS, peak_gmacs_per_s=9.4, fastest_runtime="xnnpack-2020"),
-        "uint8": CostPrior(costs=_UINT8_COSTS, peak_gmacs_per_s=12.5, fastest_runtime="tflite-2019-v3"),
-    }
-)
+from ofa_det.arch.layers import Layer
+from ofa_det.latency.latencies import PRECISIONS, LatencyPrediction, Precision
+from ofa_det.latency.pixel2 import pixel2_model
 
 
-@dataclass(frozen=True, kw_only=True)
-class LeaveOneOutError:
-    """Relative errors, as fractions, of networks predicted by fits that had not seen them.
+class LatencyModel(Protocol):
+    """Predicts latencies of one image on one device, runtime, precision and number of threads."""
 
-    Args:
-        network_mean, network_worst: absolute error when all figures of one network are left out.
-        family_mean, family_worst: absolute error when all figures of one family (MobileNetV1, V2, V3, MnasNet,
-            once-for-all) are left out.
-        family_rms: root mean square of the latter; the standard error of a prediction.
-        networks: number of distinct networks.
-    """
+    @property
+    def device(self) -> str:
+        """Name of the phone or host."""
+        ...
 
-    network_mean: float
-    network_worst: float
-    family_mean: float
-    family_worst: float
-    family_rms: float
-    networks: int
+    @property
+    def runtime(self) -> str:
+        """Name of the software."""
+        ...
 
+    @property
+    def precision(self) -> Precision:
+        """Of the networks."""
+        ...
 
-@dataclass(frozen=True, kw_only=True)
-class LayerLatency:
-    """A layer's part of the predicted latency."""
-
-    name: str
-    kind: str
-    latency_ms: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyPrediction:
-    """A predicted latency of one image.
-
-    Args:
-        mean_ms: expected latency.
-        error_ms: one standard error: `mean_ms` x `leave_one_out.family_rms`, since a detector is of no fitted family.
-        device, runtime, precision, threads: what it is the latency of.
-        macs, parameters: of the layers.
-        leave_one_out: of the model that predicted.
-        layers: each layer's part, in the network's order.
-        excluded: what is not counted.
-    """
-
-    mean_ms: float
-    error_ms: float
-    device: str
-    runtime: str
-    precision: Precision
-    threads: int
-    macs: int
-    parameters: int
-    leave_one_out: LeaveOneOutError
-    layers: tuple[LayerLatency, ...]
-    excluded: str = EXCLUDED
-
-    def __str__(self) -> str:
-        """`35.1 ms ± 2.1 ms`."""
-        return f"{self.mean_ms:.1f} ms ± {self.error_ms:.1f} ms"
-
-    def to_json(self) -> dict[str, Any]:
-        """The value as JSON types, with a `schema_version`."""
-        return {"schema_version": 1, **asdict(self)}
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyModel:
-    """Latency as a sum over layers.
-
-    Args:
-        device: name of the phone.
-        runtime: name of the software.
-        precision: of the network.
-        threads: CPU threads.
-        fitted: costs of features.
-        leave_one_out: of the fit, over all its runtimes.
-    """
-
-    device: str
-    runtime: str
-    precision: Precision
-    threads: int
-    fitted: FittedCosts
-    leave_one_out: LeaveOneOutError
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+        ...
 
     def predict(self, layers: Iterable[Layer]) -> LatencyPrediction:
-        """Predicts the latency of one image.
+        """Predicts the latency of one image, without the post-processing op.
 
         Args:
             layers: of a layer plan or of a `.tflite` file.
-
-        Returns:
-            The latency without the post-processing op.
         """
-        layers = tuple(layers)
-        parts = tuple(
-            LayerLatency(
-                name=layer.name,
-                kind=layer.kind,
-                latency_ms=self.fitted.predict_ms(layer_features(layer), self.runtime),
-            )
-            for layer in layers
-        )
-        mean_ms = sum(part.latency_ms for part in parts)
-        return LatencyPrediction(
-            mean_ms=mean_ms,
-            error_ms=mean_ms * self.leave_one_out.family_rms,
-            device=self.device,
-            runtime=self.runtime,
-            precision=self.precision,
-            threads=self.threads,
-            macs=sum(layer.macs for layer in layers),
-            parameters=sum(layer.parameters for layer in layers),
-            leave_one_out=self.leave_one_out,
-            layers=parts,
-        )
+        ...
 
 
-def pixel2_runtimes(precision: Precision) -> tuple[str, ...]:
-    """The runtimes with published figures of at least two networks, of which each can check the other."""
-    timed = pixel2_published(precision)
-    counts = Counter(runtime for runtime, _ in set(zip(timed.runtimes, timed.networks, strict=True)))
-    return tuple(sorted(runtime for runtime, networks in counts.items() if networks > 1))
+_MODELS: Final[Mapping[str, Callable[[Precision, str | None], LatencyModel]]] = MappingProxyType(
+    {"pixel2": pixel2_model}
+)
+"""By device: the model of a precision and a runtime, of the default runtime if None."""
 
 
-@cache
-def pixel2_model(precision: Precision = "uint8", runtime: str = DEFAULT_RUNTIME) -> LatencyModel:
-    """The model of one thread on a large core of a Pixel 2, fitted to the published figures in the package.
+def device_names() -> tuple[str, ...]:
+    """The devices that there are models of."""
+    return tuple(_MODELS)
 
-    Runtime matters more than the model's error: MobileNetV2 in uint8 went from 80 to 53 to 48 ms in a year. Figures of
-    XNNPACK's int8 kernels on this phone are not published.
+
+def latency_model(
+    device: str = "pixel2", *, precision: Precision = "uint8", runtime: str | None = None
+) -> LatencyModel:
+    """The latency model of a device.
 
     Args:
+        device: one of `device_names`.
         precision: "uint8" (8-bit quantized) or "float32".
-        runtime: one of `pixel2_runtimes`; by default what the MobileNetV3 authors used.
+        runtime: version of the software; None is the device's default.
 
     Raises:
-        ValueError: a precision or runtime without published figures.
+        ValueError: an unknown device, precision or runtime; the message names the known ones.
     """
+    if device not in _MODELS:
+        raise ValueError(f"expected a device of {', '.join(_MODELS)}, found {device!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}, found {precision!r}")
-    if runtime not in pixel2_runtimes(precision):
-        known = ", ".join(pixel2_runtimes(precision))
-        raise ValueError(f"expected a runtime with published {precision} figures ({known}), found {runtime!r}")
-    return LatencyModel(
-        device="pixel2",
-        runtime=runtime,
-        precision=precision,
-        threads=1,
-        fitted=_pixel2_fit(precision),
-        leave_one_out=_pixel2_leave_one_out(precision),
-    )
-
-
-@cache
-def pixel2_errors(precision: Precision) -> tuple[FloatArray, FloatArray]:
-    """Relative error of each row of `pixel2_published`, its network or its family left out: (N,) and (N,)."""
-    timed, prior = pixel2_published(precision), PIXEL2_PRIORS[precision]
-    return leave_one_out(timed, prior, timed.networks), leave_one_out(timed, prior, timed.families)
-
-
-@cache
-def _pixel2_fit(precision: Precision) -> FittedCosts:
-    return fit(pixel2_published(precision), PIXEL2_PRIORS[precision])
-
-
-@cache
-def _pixel2_leave_one_out(precision: Precision) -> LeaveOneOutError:
-    # Not a number: nothing else was timed on that runtime.
-    by_network, by_family = (np.abs(errors[~np.isnan(errors)]) for errors in pixel2_errors(precision))
-    return LeaveOneOutError(
-        network_mean=float(by_network.mean()),
-        network_worst=float(by_network.max()),
-        family_mean=float(by_family.mean()),
-        family_worst=float(by_family.max()),
-        family_rms=float(np.sqrt(np.mean(by_family**2))),
-        networks=len(set(pixel2_published(precision).networks)),
-    )
+    return _MODELS[device](precision, runtime)

@@ -7,9 +7,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Final
 
-from ofa_det.arch.detector import BackboneConfig
-from ofa_det.arch.layer_plan import Activation, LayerPlan, PlanBuilder, classifier_plan, make_divisible
+from ofa_det.arch.detector import classifier_plan
+from ofa_det.arch.layers import Activation
+from ofa_det.arch.plan import LayerPlan, PlanBuilder, make_divisible
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.configs import read_space
 
 NUM_CLASSES: Final = 1000
 
@@ -67,8 +69,8 @@ _PROXYLESS_MOBILE: Final = (
     (320, 1, "k7e6"),
 )
 # Once-for-all networks specialised for Pixel 2, 25 ms and 50 ms (finetune-25).
-_OFA_PIXEL2_25MS: Final = "r144 k3e3.k3e3 k5e6.k5e4 k7e4.k3e3 k7e4.k7e3.k3e4 k5e6.k3e4"
-_OFA_PIXEL2_50MS: Final = "r208 k3e3.k3e4 k3e3.k3e3 k3e3.k5e6 k5e6.k7e4 k3e6.k5e3.k7e4.k5e3"
+_OFA_PIXEL2_25MS: Final = "r144 k3e1 k3e3.k3e3 k5e6.k5e4 k7e4.k3e3 k7e4.k7e3.k3e4 k5e6.k3e4"
+_OFA_PIXEL2_50MS: Final = "r208 k3e1 k3e3.k3e4 k3e3.k3e3 k3e3.k5e6 k5e6.k7e4 k3e6.k5e3.k7e4.k5e3"
 
 
 def mobilenet_v1(width_mult: float, resolution: int) -> LayerPlan:
@@ -118,13 +120,13 @@ def mobilenet_v3(size: str, width_mult: float = 1.0, resolution: int = 224, mini
             expanded=scaled,
             activation=smooth if hswish else "relu",
             squeezed=make_divisible(scaled / 4) if gated and not minimalistic else 0,
-            always_expand=False,
+            expand=scaled != builder.channels(builder.last),
         )
     builder.append("last", "conv", make_divisible(last * width_mult), activation=smooth)
     builder.append("pool", "pool")
     builder.append("mix", "conv", mix, activation=smooth)
     builder.append("linear", "fully_connected", NUM_CLASSES)
-    return LayerPlan(resolution=resolution, layers=tuple(builder.layers))
+    return LayerPlan(resolution=resolution, layers=builder.layers)
 
 
 def mnasnet_a1(resolution: int = 224) -> LayerPlan:
@@ -151,7 +153,7 @@ def proxylessnas_mobile(resolution: int = 224) -> LayerPlan:
 
 def ofa_classifier(subnet: str) -> LayerPlan:
     """A published once-for-all classifier of width 1.0 (Cai et al. 2020)."""
-    return classifier_plan(BackboneConfig(last_width=960), SubnetConfig.parse(subnet))
+    return classifier_plan(read_space("ofa_mbv3_w1.0").backbone, SubnetConfig.parse(subnet))
 
 
 PUBLISHED_NETWORKS: Final[Mapping[str, Callable[[], LayerPlan]]] = MappingProxyType(
@@ -198,11 +200,11 @@ def _block(
         expanded=builder.channels(builder.last) * ratio,
         activation="relu6",
         squeezed=squeezed,
-        always_expand=False,
+        expand=ratio > 1,
     )
 
 
 def _classified(builder: PlanBuilder, resolution: int) -> LayerPlan:
     builder.append("pool", "pool")
     builder.append("linear", "fully_connected", NUM_CLASSES)
-    return LayerPlan(resolution=resolution, layers=tuple(builder.layers))
+    return LayerPlan(resolution=resolution, layers=builder.layers)

@@ -6,13 +6,14 @@ import struct
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
 
-from ofa_det.arch.layer_plan import Activation, Layer, LayerKind
-from ofa_det.latency.precision import Precision
+from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer, LayerKind, Shape
+from ofa_det.latency.latencies import Precision
 
 _OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _KERNELS: Final[Mapping[str, LayerKind]] = {
@@ -31,12 +32,14 @@ _ACTIVATIONS: Final[Mapping[str, Activation]] = {
     "HARD_SWISH": "hswish",
     "LOGISTIC": "hsigmoid",
 }
-# One pass over the elements. The kinds differ only in name for the latency model.
-_ELEMENTWISE: Final[Mapping[str, LayerKind]] = {
+# One pass over the elements. What a plan has no kind for stands as `add`, which costs the same.
+_PASSES: Final[Mapping[str, LayerKind]] = {
     **dict.fromkeys(("MEAN", "AVERAGE_POOL_2D", "MAX_POOL_2D"), "pool"),
     **dict.fromkeys(("MUL", "DIV"), "multiply"),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "resize"),
     **dict.fromkeys((*_ACTIVATIONS, "ADD", "SUB", "MAXIMUM", "MINIMUM", "PRELU", "LEAKY_RELU", "TANH"), "add"),
-    **dict.fromkeys(("SOFTMAX", "PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), "add"),
+    **dict.fromkeys(("SOFTMAX", "PAD"), "add"),
+    "CONCATENATION": "concat",
 }
 
 
@@ -48,8 +51,8 @@ class TfliteNetwork:
         layers: the ops that the latency model counts, in the file's order, named after their output tensors. An
             activation that is an op of its own is the `activation` of the layer before it, as in a layer plan.
         precision: "uint8" if most multiply-accumulates are on 8-bit activations, signed or not.
-        uncounted_ops: number of the other ops by name: copies (RESHAPE, CONCATENATION, QUANTIZE), custom ops, and
-            whatever has no published cost.
+        uncounted_ops: number of the other ops by name: copies (RESHAPE, QUANTIZE, a CONCATENATION other than of the
+            channels of feature maps), custom ops, and whatever has no published cost.
     """
 
     layers: tuple[Layer, ...]
@@ -67,20 +70,32 @@ def read_tflite(path: str | Path) -> TfliteNetwork:
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: as in `parse_tflite`.
+    """
+    return parse_tflite(Path(path).read_bytes(), where=str(path))
+
+
+def parse_tflite(content: bytes, *, where: str) -> TfliteNetwork:
+    """Reads the layers of the content of a `.tflite` file.
+
+    Args:
+        content: the flatbuffer.
+        where: what is read, for the error.
+
+    Raises:
         ValueError: not a TFLite flatbuffer, a broken one, or a batch, kernel or stride that `Layer` cannot say.
     """
-    content = Path(path).read_bytes()
     if content[4:8] != b"TFL3":
-        raise ValueError(f"expected a TFLite flatbuffer in {path}, found no TFL3 identifier")
-    broken = f"expected a whole TFLite flatbuffer in {path}, found a broken one"
+        raise ValueError(f"expected a TFLite flatbuffer in {where}, found no TFL3 identifier")
+    broken = f"expected a whole TFLite flatbuffer in {where}, found a broken one"
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
     except (struct.error, IndexError, TypeError, ValueError) as error:
         raise ValueError(f"{broken} ({error})") from error
     if not model.subgraphs or not model.subgraphs[0].operators:
-        raise ValueError(f"expected a graph with ops in {path}, found none")
+        raise ValueError(f"expected a graph with ops in {where}, found none")
     try:
-        return _GraphReader(model, str(path)).read()
+        return _GraphReader(model, where).read()
     except (IndexError, TypeError, AttributeError, ZeroDivisionError) as error:  # dangling indices, absent tables
         raise ValueError(f"{broken} ({error})") from error
 
@@ -88,10 +103,10 @@ def read_tflite(path: str | Path) -> TfliteNetwork:
 class _GraphReader:
     """Walks the operators of the main graph once, from inputs to outputs."""
 
-    def __init__(self, model: Any, path: str) -> None:
+    def __init__(self, model: Any, where: str) -> None:
         self._model = model
         self._graph = model.subgraphs[0]
-        self._path = path
+        self._where = where
         self._layers: list[Layer] = []
         self._layer_of_tensor: dict[int, int] = {}
         self._variables = {int(tensor) for tensor in self._graph.inputs}
@@ -104,8 +119,8 @@ class _GraphReader:
             if name in _KERNELS:
                 self._append_kernel(op, _KERNELS[name])
             elif not self._folds_into_producer(op, name):
-                if name in _ELEMENTWISE:
-                    self._append_elementwise(op, _ELEMENTWISE[name])
+                if name in _PASSES and (name != "CONCATENATION" or self._joins_channels(op)):
+                    self._append_pass(op, _PASSES[name])
                 else:
                     self._uncounted[name] += 1
             # Weights may come out of a DEQUANTIZE (float16 files); only what depends on the input is a variable.
@@ -140,10 +155,8 @@ class _GraphReader:
             name=self._tensor_name(op.outputs[0]),
             kind=kind,
             inputs=(self._tensor_name(op.inputs[0]),),
-            in_channels=channels,
+            input_shapes=(Shape(channels, height, width),),
             out_channels=out_channels,
-            in_height=height,
-            in_width=width,
             kernel_size=kernel_size,
             stride=stride,
             activation=_FUSED.get(options.fusedActivationFunction, "none") if options else "none",
@@ -152,23 +165,34 @@ class _GraphReader:
         is_byte = self._graph.tensors[op.inputs[0]].type in (schema.TensorType.INT8, schema.TensorType.UINT8)
         self._macs_by_precision["uint8" if is_byte else "float32"] += layer.macs
 
-    def _append_elementwise(self, op: Any, kind: LayerKind) -> None:
-        variables = [tensor for tensor in op.inputs if int(tensor) in self._variables]
+    def _append_pass(self, op: Any, kind: LayerKind) -> None:
+        variables = self._variables_of(op)
         if not variables:
             return  # Constant folding left to the runtime: done once, before the first image.
-        # A broadcast operand may come first. A resize or a pad writes more than it reads.
-        largest = max(variables if kind == "pool" else (*variables, op.outputs[0]), key=self._size)
-        channels, height, width = self._image_shape(largest)
+        if kind != "concat":
+            variables.sort(key=self._size, reverse=True)  # A broadcast operand may come first.
+        shapes = [self._image_shape(tensor) for tensor in variables]
+        written = self._image_shape(op.outputs[0])
+        if kind == "resize" and written[1:] != tuple(RESIZE_FACTOR * side for side in shapes[0][1:]):
+            kind = "add"  # By another factor.
+        if kind in ("add", "multiply"):
+            shapes[0] = max(shapes[0], written, key=prod)  # A pad writes more than it reads.
         layer = Layer(
             name=self._tensor_name(op.outputs[0]),
             kind=kind,
-            inputs=tuple(self._tensor_name(tensor) for tensor in variables),
-            in_channels=channels,
-            out_channels=channels,
-            in_height=height,
-            in_width=width,
+            inputs=tuple(map(self._tensor_name, variables)),
+            input_shapes=tuple(shapes),
+            out_channels=written.channels if kind == "concat" else shapes[0].channels,
         )
         self._append(op, layer)
+
+    def _joins_channels(self, op: Any) -> bool:
+        """Whether feature maps (1, H, W, C) are put side by side, not lists of boxes or scores end to end."""
+        rank, options = len(self._shape(op.outputs[0])), op.builtinOptions
+        return rank == 4 and options is not None and options.axis in (-1, rank - 1)
+
+    def _variables_of(self, op: Any) -> list[int]:
+        return [int(tensor) for tensor in op.inputs if int(tensor) in self._variables]
 
     def _append(self, op: Any, layer: Layer) -> None:
         self._layer_of_tensor[int(op.outputs[0])] = len(self._layers)
@@ -176,7 +200,7 @@ class _GraphReader:
 
     def _folds_into_producer(self, op: Any, name: str) -> bool:
         """Makes an activation op part of the layer before it, as layer plans have it."""
-        variables = [int(tensor) for tensor in op.inputs if int(tensor) in self._variables]
+        variables = self._variables_of(op)
         if len(variables) != 1 or variables[0] not in self._layer_of_tensor:
             return False
         index = self._layer_of_tensor[variables[0]]
@@ -194,7 +218,7 @@ class _GraphReader:
     def _same(self, op: Any, what: str, vertical: int, horizontal: int) -> int:
         if vertical != horizontal:
             raise ValueError(
-                f"expected a square {what} in {self._path}, found {vertical}x{horizontal} in "
+                f"expected a square {what} in {self._where}, found {vertical}x{horizontal} in "
                 f"{self._tensor_name(op.outputs[0])}; the latency model has no figures for it"
             )
         return int(vertical)
@@ -208,15 +232,12 @@ class _GraphReader:
         return () if shape is None else tuple(int(side) for side in shape)
 
     def _size(self, tensor: int) -> int:
-        size = 1
-        for side in self._shape(tensor):
-            size *= side
-        return size
+        return prod(self._shape(tensor))
 
-    def _image_shape(self, tensor: int) -> tuple[int, int, int]:
-        """Channels, height and width; lists (1, N, C) are N high, vectors 1."""
+    def _image_shape(self, tensor: int) -> Shape:
+        """Shape of an image's features; lists (1, N, C) are N high, vectors 1."""
         shape = self._shape(tensor)
         if len(shape) == 4 and shape[0] != 1:
-            raise ValueError(f"expected batch 1 in {self._path}, found {shape} in {self._tensor_name(tensor)}")
+            raise ValueError(f"expected batch 1 in {self._where}, found {shape} in {self._tensor_name(tensor)}")
         *_, height, width, channels = (1, 1, 1, *((shape[1], 1, shape[2]) if len(shape) == 3 else shape))
-        return channels, height, width
+        return Shape(channels, height, width)

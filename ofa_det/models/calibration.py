@@ -7,10 +7,31 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.detection.preprocessing import normalise
-from ofa_det.models.detector import Detector
+from ofa_det.elastic.layers import BATCH_NORM_MOMENTUM
+from ofa_det.models.network import DetectionNetwork, Detector
+
+BATCH_SIZE = 16
+
+
+def calibrated(network: DetectionNetwork, subnet: SubnetConfig, batches: Iterable[Tensor]) -> Detector:
+    """A subnet as it ships: extracted, with statistics of its own, in eval mode.
+
+    Args:
+        network: holds the subnet; not changed.
+        subnet: the subnet.
+        batches: images (B, 3, R, R), normalised; at least one batch, of more than one image each.
+
+    Raises:
+        ValueError: a subnet that the network does not hold, or no batch.
+    """
+    detector = network.extract(subnet)
+    device = next(detector.parameters()).device
+    calibrate_batch_norm(detector, (images.to(device) for images in batches))
+    return detector
 
 
 @torch.no_grad()
@@ -33,25 +54,22 @@ def calibrate_batch_norm(detector: Detector, batches: Iterable[Tensor]) -> None:
     detector.train()
     count = 0
     for images in batches:
-        detector(images)
+        detector(images, detector.subnet)
         count += 1
     for norm in norms:
-        norm.momentum = 0.1
+        norm.momentum = BATCH_NORM_MOMENTUM
     detector.eval()
     if not count:
         raise ValueError("expected at least one batch to calibrate batch norm with, found none")
 
 
-def calibration_batches(
-    dataset: CocoDataset, resolution: int, *, num_images: int, batch_size: int = 16
-) -> Iterator[Tensor]:
-    """Plain training images for `calibrate_batch_norm`.
+def calibration_batches(dataset: CocoDataset, resolution: int, *, num_images: int) -> Iterator[Tensor]:
+    """Plain training images for `calibrated`.
 
     Args:
         dataset: training images, taken at even distances.
         resolution: side of the square images, in pixels.
-        num_images: at most so many; at least 2.
-        batch_size: images in a batch; a last batch of a single image has no statistics and is dropped.
+        num_images: at most so many; at least 2. A last batch of a single image has no statistics and is dropped.
 
     Yields:
         (B, 3, resolution, resolution), normalised.
@@ -63,6 +81,6 @@ def calibration_batches(
         found = min(num_images, len(dataset))
         raise ValueError(f"expected at least 2 images to calibrate batch norm with, found {found}")
     size = (resolution, resolution)
-    for images in image_batches(dataset, size=size, batch_size=batch_size, limit=num_images):
+    for images in image_batches(dataset, size=size, batch_size=BATCH_SIZE, limit=num_images):
         if len(images) > 1:
             yield normalise(torch.from_numpy(images).permute(0, 3, 1, 2))

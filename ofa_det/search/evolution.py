@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from ofa_det.arch.search_space import SearchSpace
+from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.search.initial import Latency, feasible_resolutions, initial_candidates
 
 logger = logging.getLogger(__name__)
@@ -62,96 +63,80 @@ class EvolutionConfig:
         return min(self.max_evaluations, self.population * (1 + self.generations))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Candidate:
-    """A scored subnet.
+class Evolution:
+    """A strategy: the best subnets so far are parents of the next generation. Asks for no subnet twice.
 
-    Args:
-        subnet: the network.
-        ap: its score, higher is better.
-        latency_ms: its predicted latency.
-    """
-
-    subnet: SubnetConfig
-    ap: float
-    latency_ms: float
-
-    @property
-    def rank(self) -> tuple[float, float, SubnetConfig]:
-        """Sorts the best first; a total order, so that ties do not depend on the order of discovery."""
-        return -self.ap, self.latency_ms, self.subnet
-
-
-def evolve(
-    space: SearchSpace,
-    *,
-    score: Callable[[SubnetConfig], float],
-    latency: Latency,
-    latency_cap_ms: float,
-    config: EvolutionConfig,
-    seed: int,
-) -> Iterator[Candidate]:
-    """Searches for the subnet of the highest score under a latency cap; scores none twice.
-
-    The sequence depends on the arguments and the scores alone, so a search that was interrupted is continued by running
-    it again with a `score` that looks up what was measured.
+    What it asks for depends on its arguments and the evaluations alone, not on how many are asked for at once, so a
+    search that was interrupted is continued by asking again and looking up what was measured.
 
     Args:
         space: where to look.
-        score: measured quality of a subnet.
         latency: predicted time of a subnet, in ms.
-        latency_cap_ms: no subnet above it is scored.
+        latency_cap_ms: no subnet above it is asked for.
         config: how evolution proceeds.
         seed: of the random state.
 
-    Returns:
-        The scored subnets in order, each as soon as it is scored.
-
     Raises:
-        ValueError: no subnet keeps the cap; raised by the call itself, before any subnet is scored.
+        ValueError: no subnet keeps the cap.
     """
-    latency = cache(latency)
-    feasible_resolutions(space, latency, latency_cap_ms)
-    return itertools.islice(
-        _generations(space, score, latency, latency_cap_ms, config, random.Random(seed)),
-        config.max_evaluations,
-    )
 
+    def __init__(
+        self, space: SearchSpace, *, latency: Latency, latency_cap_ms: float, config: EvolutionConfig, seed: int
+    ) -> None:
+        self._space = space
+        self._latency = cache(latency)
+        self._cap_ms = latency_cap_ms
+        self._config = config
+        self._rng = random.Random(seed)
+        self._evaluations: dict[SubnetConfig, Evaluation] = {}
+        self._known: set[SubnetConfig] = set()
+        feasible_resolutions(space, self._latency, latency_cap_ms)
+        self._generations = iter((self._first(), *(self._children(n) for n in range(1, config.generations + 1))))
+        self._generation = next(self._generations)
 
-def _generations(
-    space: SearchSpace,
-    score: Callable[[SubnetConfig], float],
-    latency: Latency,
-    latency_cap_ms: float,
-    config: EvolutionConfig,
-    rng: random.Random,
-) -> Iterator[Candidate]:
-    scored: dict[SubnetConfig, Candidate] = {}
+    def ask(self, count: int) -> list[SubnetConfig]:
+        """Subnets to score next; see `Strategy.ask`."""
+        if len(self._known) > len(self._evaluations):
+            waiting = len(self._known) - len(self._evaluations)
+            raise ValueError(f"expected an evaluation of every subnet asked for, found none of {waiting}")
+        count = min(count, self._config.max_evaluations - len(self._known))
+        asked = list(itertools.islice(self._generation, count))
+        if not asked and count > 0 and (following := next(self._generations, None)) is not None:
+            self._generation = following
+            asked = list(itertools.islice(self._generation, count))
+        return asked
 
-    def fresh(candidates: Iterator[SubnetConfig], count: int) -> Iterator[Candidate]:
-        """Scores `count` new subnets that keep the cap, fewer if `candidates` hold them too rarely."""
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        """Takes the scores of subnets that were asked for."""
+        self._evaluations.update((evaluation.subnet, evaluation) for evaluation in evaluations)
+
+    def _first(self) -> Iterator[SubnetConfig]:
+        config = self._config
+        candidates = initial_candidates(self._space, self._latency, self._cap_ms, config.min_fill, self._rng)
+        yield from self._fresh(candidates, config.population)
+
+    def _children(self, number: int) -> Iterator[SubnetConfig]:
+        config, space, rng = self._config, self._space, self._rng
+        before = len(self._known)
+        best = sorted(self._evaluations.values(), key=lambda evaluation: evaluation.rank)
+        parents = [e.subnet for e in best[: max(2, round(config.parent_ratio * config.population))]]
+        mutants = round(config.mutation_ratio * config.population)
+        yield from self._fresh(_crossovers(space, parents, rng), config.population - mutants)
+        # Parents that are too much alike have few new children; mutants make up for them.
+        missing = config.population - (len(self._known) - before)
+        yield from self._fresh(_mutations(space, parents, config.mutation_probability, rng), missing)
+        if len(self._known) == before:
+            logger.info("no new subnet under %g ms found in generation %d; search ends", self._cap_ms, number)
+
+    def _fresh(self, candidates: Iterator[SubnetConfig], count: int) -> Iterator[SubnetConfig]:
+        """`count` new subnets that keep the cap, fewer if `candidates` hold them too rarely."""
         for _ in range(count):
             tries = itertools.islice(candidates, _TRIES_PER_CHILD)
-            subnet = next((s for s in tries if s not in scored and latency(s) <= latency_cap_ms), None)
+            subnet = next((s for s in tries if s not in self._known and self._latency(s) <= self._cap_ms), None)
             if subnet is None:
                 return
-            scored[subnet] = Candidate(subnet=subnet, ap=score(subnet), latency_ms=latency(subnet))
-            yield scored[subnet]
-
-    yield from fresh(initial_candidates(space, latency, latency_cap_ms, config.min_fill, rng), config.population)
-    mutants = round(config.mutation_ratio * config.population)
-    num_parents = max(2, round(config.parent_ratio * config.population))
-    for generation in range(config.generations):
-        before = len(scored)
-        best = sorted(scored.values(), key=lambda candidate: candidate.rank)
-        parents = [c.subnet for c in best[:num_parents]]
-        yield from fresh(_crossovers(space, parents, rng), config.population - mutants)
-        # Parents that are too much alike have few new children; mutants make up for them.
-        missing = config.population - (len(scored) - before)
-        yield from fresh(_mutations(space, parents, config.mutation_probability, rng), missing)
-        if len(scored) == before:
-            logger.info("no new subnet under %g ms found in generation %d; search ends", latency_cap_ms, generation + 1)
-            return
+            self._known.add(subnet)
+            yield subnet
 
 
 def _mutations(

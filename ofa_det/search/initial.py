@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.arch.subnet import BlockConfig, SubnetConfig
+from ofa_det.arch.space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
 
 Latency = Callable[[SubnetConfig], float]
 """Predicted time of one image, in ms."""
@@ -65,37 +65,12 @@ def initial_candidates(
             yield hit or _on_path(space, resolution, latency, target_ms, rng)
 
 
-def larger_neighbours(space: SearchSpace, subnet: SubnetConfig) -> list[SubnetConfig]:
-    """Every subnet of the same resolution that is one choice above `subnet`."""
-    neighbours = []
-    for index, blocks in enumerate(subnet.stages):
-        changed = []
-        if (depth := _next(space.depths, len(blocks))) is not None:
-            added = BlockConfig(kernel_size=space.kernel_sizes[0], expand_ratio=space.expand_ratios[0])
-            changed.append(blocks + (added,) * (depth - len(blocks)))
-        for position, block in enumerate(blocks):
-            before, after = blocks[:position], blocks[position + 1 :]
-            if (kernel := _next(space.kernel_sizes, block.kernel_size)) is not None:
-                larger = BlockConfig(kernel_size=kernel, expand_ratio=block.expand_ratio)
-                changed.append((*before, larger, *after))
-            if (ratio := _next(space.expand_ratios, block.expand_ratio)) is not None:
-                larger = BlockConfig(kernel_size=block.kernel_size, expand_ratio=ratio)
-                changed.append((*before, larger, *after))
-        neighbours += [
-            SubnetConfig(
-                resolution=subnet.resolution, stages=(*subnet.stages[:index], stage, *subnet.stages[index + 1 :])
-            )
-            for stage in changed
-        ]
-    return neighbours
-
-
 def _on_path(
     space: SearchSpace, resolution: int, latency: Latency, target_ms: float, rng: random.Random
 ) -> SubnetConfig:
     """The last subnet within the target on a random path of single steps from the smallest to the largest."""
     path = [space.smallest(resolution)]
-    while neighbours := larger_neighbours(space, path[-1]):
+    while neighbours := space.larger_neighbours(path[-1]):
         path.append(rng.choice(neighbours))
     # The smallest keeps the cap; a path's latencies ascend, so bisection needs about six predictions for sixty steps.
     low, high = 0, len(path)
@@ -110,13 +85,10 @@ def _enlarge(
 ) -> SubnetConfig:
     """Takes random single steps up until none keeps the cap."""
     while True:
-        neighbours = larger_neighbours(space, subnet)
+        neighbours = space.larger_neighbours(subnet)
         rng.shuffle(neighbours)
         fitting = next((n for n in neighbours if latency(n) <= latency_cap_ms), None)
         if fitting is None:
             return subnet
         subnet = fitting
 
-
-def _next(choices: tuple[int, ...], current: int) -> int | None:
-    return next((choice for choice in choices if choice > current), None)

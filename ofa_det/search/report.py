@@ -5,40 +5,22 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ofa_det.arch.files import write_atomically, write_json
-from ofa_det.search.record import Evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class LatencyTerms:
-    """What the latencies of a search mean.
-
-    Args:
-        cap_ms: the cap.
-        error_ms: plus-minus of the best subnet's prediction.
-        device: the device predicted.
-        runtime: the runtime predicted, since it matters more than the model's error.
-        precision: `float32` or `uint8`.
-    """
-
-    cap_ms: float
-    error_ms: float
-    device: str
-    runtime: str
-    precision: str
+from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation
+from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.records import write_record
+from ofa_det.latency.latencies import LatencyPrediction
 
 
 def best_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation:
     """The one of the highest AP; of equal ones the fastest, then the first in the order of subnets."""
     if not evaluations:
         raise ValueError("expected at least one evaluation, found none")
-    return min(evaluations, key=lambda e: (-e.ap, e.latency_ms, e.subnet))
+    return min(evaluations, key=lambda e: e.rank)
 
 
 def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -50,26 +32,33 @@ def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return front
 
 
-def write_report(folder: Path, evaluations: Sequence[Evaluation], terms: LatencyTerms) -> Evaluation:
+def write_report(
+    folder: Path, evaluations: Sequence[Evaluation], prediction: LatencyPrediction, latency_cap_ms: float
+) -> Evaluation:
     """Writes `subnet.json`, `pareto.csv` and `pareto.png`; equal evaluations give equal files.
+
+    Args:
+        folder: takes the files.
+        evaluations: of the search.
+        prediction: latency of the best of them.
+        latency_cap_ms: of the search.
 
     Returns:
         The best evaluation, the one in `subnet.json`.
     """
     best = best_evaluation(evaluations)
-    write_json(
-        folder / "subnet.json",
-        {
-            **best.subnet.to_json(),
-            "ap": best.ap,
-            "latency_ms": best.latency_ms,
-            "latency_error_ms": terms.error_ms,
-            "runtime": terms.runtime,
-            "precision": terms.precision,
-        },
+    chosen = ChosenSubnet(
+        subnet=best.subnet,
+        ap=best.ap,
+        latency_ms=prediction.mean_ms,
+        latency_error_ms=prediction.error_ms,
+        device=prediction.device,
+        runtime=prediction.runtime,
+        precision=prediction.precision,
     )
+    write_record(folder / "subnet.json", chosen)
     write_atomically(folder / "pareto.csv", _table(evaluations))
-    write_atomically(folder / "pareto.png", _plot(evaluations, best, terms))
+    write_atomically(folder / "pareto.png", _plot(evaluations, best, prediction, latency_cap_ms))
     return best
 
 
@@ -77,13 +66,13 @@ def _table(evaluations: Sequence[Evaluation]) -> str:
     front = {evaluation.subnet for evaluation in pareto_front(evaluations)}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["latency_ms", "ap", "macs", "params", "non_dominated", "subnet"])
+    writer.writerow(["latency_ms", "ap", "macs", "parameters", "non_dominated", "subnet"])
     for e in sorted(evaluations, key=lambda e: (e.latency_ms, -e.ap, e.subnet)):
-        writer.writerow([e.latency_ms, e.ap, e.macs, e.params, int(e.subnet in front), e.subnet])
+        writer.writerow([e.latency_ms, e.ap, e.macs, e.parameters, int(e.subnet in front), e.subnet])
     return text.getvalue()
 
 
-def _plot(evaluations: Sequence[Evaluation], best: Evaluation, terms: LatencyTerms) -> bytes:
+def _plot(evaluations: Sequence[Evaluation], best: Evaluation, prediction: LatencyPrediction, cap_ms: float) -> bytes:
     # A figure of its own canvas: pyplot would keep global state and look for a display.
     figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -100,15 +89,15 @@ def _plot(evaluations: Sequence[Evaluation], best: Evaluation, terms: LatencyTer
     axes.errorbar(
         [best.latency_ms],
         [best.ap],
-        xerr=terms.error_ms,
+        xerr=prediction.error_ms,
         fmt="*",
         ms=13,
         capsize=4,
         color="C3",
-        label=f"best: AP {best.ap:.3f}, {best.latency_ms:.1f} ± {terms.error_ms:.1f} ms",
+        label=f"best: AP {best.ap:.3f}, {best.latency_ms:.1f} ± {prediction.error_ms:.1f} ms",
     )
-    axes.axvline(terms.cap_ms, color="0.2", linestyle="--", label=f"cap {terms.cap_ms:g} ms")
-    axes.set_xlabel(f"predicted latency on {terms.device}, ms ({terms.precision}, {terms.runtime})")
+    axes.axvline(cap_ms, color="0.2", linestyle="--", label=f"cap {cap_ms:g} ms")
+    axes.set_xlabel(f"predicted latency on {prediction.device}, ms ({prediction.precision}, {prediction.runtime})")
     axes.set_ylabel("AP on the held-out training images")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(loc="best", fontsize=9)

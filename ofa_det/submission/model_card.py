@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from ofa_det.artefacts.manifest import Manifest
 from ofa_det.evaluation.metrics import NAMES, Metrics
-from ofa_det.latency.model import LatencyPrediction
+from ofa_det.latency.latencies import LatencyPrediction
 
 # OVIC's frontier of April 2020: mAP in percent that a model of t ms is expected to have, k ln t + a0.
 FRONTIER_SLOPE = 16.894553358968146
@@ -27,7 +27,7 @@ class SubmissionFacts:
         data: annotation file and image folder that AP was measured on.
         input_size: (height, width), in pixels.
         latency: predicted.
-        manifest: of the export folder; empty or of other content for a file made elsewhere.
+        manifest: of the export folder; None of a file made elsewhere.
     """
 
     file_name: str
@@ -37,7 +37,7 @@ class SubmissionFacts:
     data: str
     input_size: tuple[int, int]
     latency: LatencyPrediction
-    manifest: Mapping[str, Any]
+    manifest: Manifest | None
 
 
 def frontier_ap(latency_ms: float) -> float:
@@ -56,13 +56,13 @@ def _summary(facts: SubmissionFacts) -> Sequence[str]:
         f"# {facts.file_name}",
         "",
         f"Object detector for phones, {facts.size_bytes / 1e6:.2f} MB, MD5 `{facts.md5}`.",
-        f"AP {_percent(facts.metrics.ap)} on {facts.metrics.num_images} images; predicted latency {facts.latency} on a "
+        f"AP {_percent(facts.metrics.ap)} on {facts.metrics.record.images} images; predicted latency {facts.latency} on a "
         f"{facts.latency.device} ({facts.latency.runtime}).",
     )
 
 
 def _accuracy(facts: SubmissionFacts) -> Sequence[str]:
-    values = facts.metrics.values
+    record = facts.metrics.record
     lines = [
         "## Accuracy",
         "",
@@ -71,15 +71,15 @@ def _accuracy(facts: SubmissionFacts) -> Sequence[str]:
         "",
         "| " + " | ".join(NAMES) + " |",
         "|" + " --- |" * len(NAMES),
-        "| " + " | ".join(_percent(values[name]) for name in NAMES) + " |",
+        "| " + " | ".join(_percent(getattr(record, name)) for name in NAMES) + " |",
         "",
         "| category | id | AP |",
         "| --- | --- | --- |",
-        *(f"| {entry.name} | {entry.category_id} | {_percent(entry.ap)} |" for entry in facts.metrics.classes),
+        *(f"| {entry.name} | {entry.id} | {_percent(entry.AP)} |" for entry in record.classes),
     ]
-    before = facts.manifest.get("accuracy", {}).get("before")
-    if before:
-        lines += ["", f"Before quantization, on {before['images']} images: AP {_percent(before['AP'])}."]
+    if facts.manifest is not None and facts.manifest.accuracy is not None:
+        before = facts.manifest.accuracy.before
+        lines += ["", f"Before quantization, on {before.images} images: AP {_percent(before.AP)}."]
     return lines
 
 
@@ -118,20 +118,23 @@ def _latency(facts: SubmissionFacts) -> Sequence[str]:
 
 def _making(facts: SubmissionFacts) -> Sequence[str]:
     manifest = facts.manifest
-    if "source" not in manifest:
+    if manifest is None:
         return ("## How it was made", "", "Unknown: no manifest.json of an export lay beside the file.")
-    network, source, verification = manifest["network"], manifest["source"], manifest["verification"]
-    quantization = manifest["quantization"]
-    return (
+    network, source, quantization = manifest.network, manifest.source, manifest.quantization
+    lines = [
         "## How it was made",
         "",
-        f"- Network: OFA-MobileNetV3 subnet of {network['macs'] / 1e6:.0f} M multiply-accumulates and "
-        f"{network['parameters'] / 1e6:.2f} M parameters, {network['anchors']} anchors.",
-        f"- Weights: `{source['run_folder']}`, sha256 `{source['weights_sha256']}`.",
-        f"- Quantization: {quantization['method']}, {quantization['calibration_images']} training images.",
-        f"- Raw outputs against float32: box codes {verification['box_code_sqnr_db']:.1f} dB, scores "
-        f"{verification['score_sqnr_db']:.1f} dB signal to quantization noise.",
-    )
+        f"- Network: `{network.subnet}` of {network.macs / 1e6:.1f} M multiply-accumulates and "
+        f"{network.parameters / 1e6:.2f} M parameters, {network.anchors} anchors.",
+        f"- Weights: `{source.run_folder}`, sha256 `{source.weights_sha256}`.",
+    ]
+    if quantization is not None:
+        lines.append(f"- Quantization: {quantization.method}, {quantization.calibration_images} training images.")
+        lines.append(
+            f"- Raw outputs against float32: box codes {manifest.verification['box_code_sqnr_db']:.1f} dB, scores "
+            f"{manifest.verification['score_sqnr_db']:.1f} dB signal to quantization noise."
+        )
+    return lines
 
 
 def _percent(fraction: float | None) -> str:

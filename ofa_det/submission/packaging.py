@@ -11,13 +11,14 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.files import read_json, write_json
-from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.evaluation.export_folder import MANIFEST_FILE
+from ofa_det.artefacts.files import write_json
+from ofa_det.artefacts.manifest import read_manifest
+from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
-from ofa_det.evaluation.scoring import evaluate
+from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
-from ofa_det.latency.model import LatencyPrediction, pixel2_model
+from ofa_det.latency.model import latency_model
+from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.tflite_file import read_tflite
 from ofa_det.submission.model_card import SubmissionFacts, model_card
 from ofa_det.submission.validation import validate_submission
@@ -45,52 +46,64 @@ class Submission:
     md5: str
 
 
-def package_submission(
-    model: str | Path, name: str, dataset: CocoDataset, *, data: str, output: str | Path, progress: bool = False
-) -> Submission:
-    """Validates and measures a model, and writes its submission folder `NAME_AP`, AP in percent with one decimal.
-
-    The folder appears whole or not at all. If one of that name exists, it is replaced when it holds the same model,
-    and refused when it holds another.
+@dataclass(frozen=True, kw_only=True)
+class PackageConfig:
+    """Packaging of one .tflite file.
 
     Args:
-        model: the `.tflite` file; `manifest.json` beside it, if there, tells how it was made.
-        name: letters, digits, `.`, `_` and `-`.
-        dataset: images that AP is measured on.
-        data: what these images are, for the model card.
-        output: where the folder goes.
+        model: the file, as tools/export_det.py --format tflite-int8 writes it; `manifest.json` beside it, if there,
+            tells how it was made.
+        name: of the submission, of letters, digits, `.`, `_` and `-`; the folder is NAME_AP with AP in percent.
+        data: the data set, in COCO layout; AP is measured on its validation images.
+        output: folder that the submission's folder goes into; one of the same name is replaced if it holds the same
+            model, otherwise refused.
+    """
+
+    model: str
+    name: str
+    data: DataConfig
+    output: str = "runs/submissions"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', found {self.name!r}")
+
+
+def package(config: PackageConfig, *, progress: bool = True) -> Submission:
+    """Validates and measures a model, and writes its submission folder `NAME_AP`, AP in percent with one decimal.
+
+    The folder appears whole or not at all.
+
+    Args:
+        config: what to package.
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: no such file.
-        ValueError: a name that no file may have, a file that breaks OVIC's interface, or a folder of that name with
-            another model.
+        FileNotFoundError: no such file or data.
+        ValueError: a file that breaks OVIC's interface, or a folder of that name with another model.
     """
-    model, output = Path(model), Path(output)
-    if not _NAME.fullmatch(name):
-        raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', found {name!r}")
+    model, output = Path(config.model), Path(config.output)
     report = validate_submission(model)
     report.require(model)
     predictor = TfliteDetector(model)
-    metrics = evaluate(predictor, dataset, progress=progress)
+    metrics = score(predictor, open_split(config.data, "val"), progress=progress)
     network = read_tflite(model)
-    latency = pixel2_model(network.precision).predict(network.layers)
+    latency = latency_model(precision=network.precision).predict(network.layers)
 
     content = model.read_bytes()
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    title = f"{name}_{100 * metrics.ap:.1f}"
+    title = f"{config.name}_{100 * metrics.ap:.1f}"
     file_name = f"{title}.tflite"
     _refuse_another_model(output / title, file_name, content)
-    manifest_path = model.with_name(MANIFEST_FILE)
     facts = SubmissionFacts(
         file_name=file_name,
         md5=md5,
         size_bytes=len(content),
         metrics=metrics,
-        data=data,
+        data=str(Path(config.data.root) / config.data.val_annotations),
         input_size=predictor.input_size,
         latency=latency,
-        manifest=read_json(manifest_path) if manifest_path.is_file() else {},
+        manifest=read_manifest(model),
     )
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=f".{title}-") as temporary:

@@ -15,7 +15,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
-from ofa_det.evaluation.export_folder import MANIFEST_FILE, class_category_ids
+from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 
 SCHEMA_VERSION = 1
 DETECTIONS = 100
@@ -97,7 +97,8 @@ def validate_submission(path: str | Path) -> ValidationReport:
     except (ValueError, RuntimeError) as error:
         raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
     checks = [*_input_checks(interpreter.get_input_details()), *_output_checks(interpreter.get_output_details())]
-    ids = class_category_ids(path)
+    manifest = read_manifest(path)
+    ids = None if manifest is None else manifest.class_category_ids
     checks.append(_class_check(ids))
     if all(check.passed for check in checks):
         checks += _run_checks(interpreter, ids)

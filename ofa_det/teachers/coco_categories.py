@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
 
 # fmt: off
 _NAMES = (

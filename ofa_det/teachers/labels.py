@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from ofa_det.arch.files import read_json, write_json
+from ofa_det.artefacts.files import read_json, write_json
+from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.records import check_identity
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.teacher import Teacher
+from ofa_det.teachers.yolox import YoloxTeacher
 
 logger = logging.getLogger(__name__)
 
@@ -28,17 +31,54 @@ ImageLabels = dict[str, Any]
 """`image_id`, `boxes` (normalised xyxy), `scores` and `category_ids` of one image; `boxes` is None if unreadable."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """What to label.
+
+    Args:
+        teacher: YOLOX detector trained on COCO, as an ONNX file without box decoding.
+        data: the data set whose training images are labelled; its own boxes are not used.
+        output: folder of the labelled data set; outside the original one.
+        score_threshold: boxes of a lower score are left out, 0 to 1.
+        threads: CPU threads; 0 takes all cores.
+        copy_images: copy the images; otherwise the labelled data set links to the original folders.
+        resume: continue a labelling that was interrupted.
+    """
+
+    teacher: str
+    data: DataConfig
+    output: str = "runs/teacher_labels"
+    score_threshold: float = 0.3
+    threads: int = 0
+    copy_images: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"expected 0 <= score_threshold <= 1, found {self.score_threshold}")
+        if self.threads < 0:
+            raise ValueError(f"expected threads >= 0, found {self.threads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCounts:
+    """What a labelling wrote: images with their boxes, and images left out as unreadable."""
+
+    images: int
+    boxes: int
+    unreadable: int
+
+
+def label(config: LabelConfig, *, progress: bool = True) -> LabelCounts:
+    """Labels a data set with the teacher that the config names; see `label_dataset`."""
+    teacher = YoloxTeacher(config.teacher, threads=config.threads)
+    identity = {"teacher": Path(config.teacher).name, "teacher_sha256": model_sha256(config.teacher)}
+    return label_dataset(teacher, config, identity=identity, progress=progress)
+
+
 def label_dataset(
-    teacher: Teacher,
-    config: DataConfig,
-    output: Path,
-    *,
-    identity: Mapping[str, Any],
-    score_threshold: float,
-    copy_images: bool = False,
-    resume: bool = False,
-    progress: bool = False,
-) -> dict[str, int]:
+    teacher: Teacher, config: LabelConfig, *, identity: Mapping[str, Any], progress: bool = False
+) -> LabelCounts:
     """Writes a data set in COCO layout whose training boxes are the teacher's.
 
     The rule for its content, with the file names of `config`:
@@ -52,40 +92,32 @@ def label_dataset(
 
     Args:
         teacher: labels the images.
-        config: the data set to label; its training annotations list the images and at least one category; their boxes
-            are not used, an empty list will do.
-        output: folder of the new data set.
+        config: what to label; the training annotations list the images and at least one category; their boxes are not
+            used, an empty list will do.
         identity: JSON values that change whenever the teacher's detections may.
-        score_threshold: boxes of a lower score are left out, 0 to 1.
-        copy_images: copy images rather than link their folder.
-        resume: continue in a folder that exists.
         progress: show a progress bar.
-
-    Returns:
-        Number of `images`, of `boxes`, and of images left out as `unreadable`.
 
     Raises:
         ValueError: the output exists and `resume` is off, lies in the data set, or belongs to another labelling.
     """
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"expected 0 <= score_threshold <= 1, found {score_threshold}")
-    root = Path(config.root).resolve()
+    data, output = config.data, Path(config.output)
+    root = Path(data.root).resolve()
     if output.resolve().is_relative_to(root):
         raise ValueError(f"expected an output outside the data set {root}, found {output}")
-    if output.exists() and any(output.iterdir()) and not resume:
+    if output.exists() and any(output.iterdir()) and not config.resume:
         raise ValueError(f"expected no files in {output}, found some; pass --resume or another --output")
-    dataset = open_split(config, "train")
-    identity = {**identity, "score_threshold": score_threshold, "images": dataset.fingerprint()}
-    labels = list(_labelled(teacher, dataset, output / CACHE_FOLDER, identity, score_threshold, progress))
+    dataset = open_split(data, "train")
+    identity = {**identity, "score_threshold": config.score_threshold, "images": dataset.fingerprint()}
+    labels = list(_labelled(teacher, dataset, output / CACHE_FOLDER, identity, config.score_threshold, progress))
     annotations = _to_coco(teacher, dataset, labels, identity)
-    _place(root / config.train_images, output / config.train_images, copy_images)
-    _place_validation(teacher, config, output, copy_images)
-    write_json(output / config.train_annotations, annotations)  # Last, so that its presence means completeness.
-    return {
-        "images": len(annotations["images"]),
-        "boxes": len(annotations["annotations"]),
-        "unreadable": len(dataset) - len(annotations["images"]),
-    }
+    _place(root / data.train_images, output / data.train_images, config.copy_images)
+    _place_validation(teacher, data, output, config.copy_images)
+    write_json(output / data.train_annotations, annotations)  # Last, so that its presence means completeness.
+    return LabelCounts(
+        images=len(annotations["images"]),
+        boxes=len(annotations["annotations"]),
+        unreadable=len(dataset) - len(annotations["images"]),
+    )
 
 
 def _labelled(
@@ -136,11 +168,7 @@ def _read_shard(path: Path, identity: Mapping[str, Any]) -> list[ImageLabels]:
     shard = read_json(path)
     if not isinstance(shard, dict) or shard.get("schema_version") != SCHEMA_VERSION:
         raise ValueError(f"expected labels of schema_version {SCHEMA_VERSION} in {path}; choose another --output")
-    for key, value in identity.items():
-        if (found := shard["identity"].get(key)) != value:
-            raise ValueError(
-                f"expected labels with {key} {value!r:.80}, found {found!r:.80} in {path}; choose another --output"
-            )
+    check_identity(shard["identity"], identity, where=str(path), mend="choose another --output")
     labels: list[ImageLabels] = shard["labels"]
     return labels
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
 from ofa_det.detection.detections import Detections
 
 

@@ -10,9 +10,10 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.detection.detections import Detections
-from ofa_det.detection.postprocessing import PostProcessConfig, postprocess
+from ofa_det.detection.postprocessing import postprocess
 from ofa_det.teachers.coco_categories import COCO_CATEGORIES
 
 STRIDES = (8, 16, 32)

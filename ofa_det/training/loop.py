@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +14,53 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.records import check_identity, to_plain
 from ofa_det.data.loading import Batch
-from ofa_det.detection.losses import DetectionLosses, LossConfig
-from ofa_det.detection.matching import MatcherConfig
-from ofa_det.detection.output import DetectorOutput
-from ofa_det.models.detector import Detector
-from ofa_det.models.supernet import Supernet
-from ofa_det.training.averaging import WeightAverage
-from ofa_det.training.checkpoint import load_checkpoint, save_checkpoint
+from ofa_det.detection.losses import DetectionLosses
+from ofa_det.models.network import DetectionNetwork
+from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
-from ofa_det.training.schedule import ScheduleConfig
-from ofa_det.training.step import accumulate_gradients
+from ofa_det.training.schedule import ScheduleConfig, sandwich
+from ofa_det.training.state import WeightAverage, load_checkpoint, save_checkpoint
+from ofa_det.training.step import Network, accumulate_gradients
 
 logger = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 10
 
-
-@dataclass(frozen=True, kw_only=True)
-class LoopConfig:
-    """What the loop needs beside its network.
-
-    Args:
-        schedule: length and pace.
-        matcher: anchor assignment.
-        losses: weights of the losses.
-        checkpoint_every: images between two resume states.
-        validate_every: images between two validations; the end is always validated.
-    """
-
-    schedule: ScheduleConfig
-    matcher: MatcherConfig
-    losses: LossConfig
-    checkpoint_every: int
-    validate_every: int
+Validate = Callable[[DetectionNetwork, int, MetricsLog], Mapping[str, float]]
+"""Figures of the averaged weights after so many images."""
 
 
-def train(
-    network: Supernet | Detector,
-    config: LoopConfig,
+def run_loop(
+    network: DetectionNetwork,
+    config: TrainConfig,
     *,
     fabric: Fabric,
-    run_folder: Path,
     batches: Callable[[int], Iterable[Batch]],
-    subnets: Callable[[int], Sequence[SubnetConfig]],
-    validate: Callable[[WeightAverage, int, MetricsLog], Mapping[str, float]],
-) -> WeightAverage:
+    validate: Validate,
+    progress: bool = True,
+) -> DetectionNetwork:
     """Trains to the end of the schedule, from `last.ckpt` if the run folder has one.
 
     Args:
         network: changed in place.
-        config: of the loop.
-        fabric: device and precision.
-        run_folder: takes checkpoints and figures.
-        batches: the batches from a step on, at the resolution of `subnets(step)`.
-        subnets: that train at a step; the teacher first.
-        validate: figures of the averaged weights after so many images.
+        config: of the training.
+        fabric: accelerator and precision.
+        batches: the batches from a step on, at the resolution of `step_subnets`.
+        validate: called with the averaged weights.
+        progress: show a progress bar.
 
     Returns:
-        The averaged weights.
+        A copy of the network with the averaged weights, in eval mode.
     """
-    schedule = config.schedule
+    schedule, run_folder = config.schedule, Path(config.output)
     optimizer = torch.optim.AdamW(_parameter_groups(network, schedule.weight_decay), lr=schedule.learning_rate)
     module, optimizer = fabric.setup(network, optimizer)
     average = WeightAverage(network)
     first_step = _restore(run_folder, network, optimizer, average)
-    shape = network.config
-    run = _as_function(module, network)
     module.train()
+    step_once = _Step(network, module, optimizer, fabric, config)
     checkpoint_steps = _every(config.checkpoint_every, schedule)
     validation_steps = _every(config.validate_every, schedule)
 
@@ -96,14 +72,14 @@ def train(
             unit="img",
             desc="train",
             dynamic_ncols=True,
+            disable=not progress,
         ) as bar,
     ):
         ap: Mapping[str, float] = {}
         started, logged_step = time.monotonic(), first_step
-        stream = zip(range(first_step, schedule.num_steps), batches(first_step), strict=True)
-        for step, batch in stream:
+        for step, batch in zip(range(first_step, schedule.num_steps), batches(first_step), strict=True):
             images = (step + 1) * schedule.batch_size
-            losses = _step(run, shape, module, optimizer, fabric, batch.to(fabric.device), subnets(step), step, config)
+            losses = step_once(step, batch.to(fabric.device))
             average.update(network, schedule.ema_decay_at(step))
             bar.update(schedule.batch_size)
             if (step + 1) % LOG_EVERY_STEPS == 0 or step + 1 == schedule.num_steps:
@@ -113,44 +89,68 @@ def train(
                 bar.set_postfix({"loss": f"{figures['loss']:.3f}", **{k: f"{v:.3f}" for k, v in ap.items()}})
                 started, logged_step = time.monotonic(), step + 1
             if step in validation_steps:
-                ap = validate(average, images, log)
+                ap = validate(average.applied_to(network), images, log)
                 log.write(step, images, ap)
                 started, logged_step = time.monotonic(), step + 1
             if step in checkpoint_steps:
                 _save(run_folder, network, optimizer, average, step + 1)
-    return average
+    return average.applied_to(network)
 
 
-def _step(
-    run: Callable[[Tensor, SubnetConfig], DetectorOutput],
-    shape: DetectorConfig,
-    module: nn.Module,
-    optimizer: Any,
-    fabric: Fabric,
-    batch: Batch,
-    subnets: Sequence[SubnetConfig],
-    step: int,
-    config: LoopConfig,
-) -> list[DetectionLosses]:
-    optimizer.zero_grad()
-    losses = accumulate_gradients(
-        run, shape, batch, subnets, backward=fabric.backward, matcher=config.matcher, losses=config.losses
-    )
-    fabric.clip_gradients(module, optimizer, max_norm=config.schedule.clip_norm, error_if_nonfinite=False)
-    for group in optimizer.param_groups:
-        group["lr"] = config.schedule.learning_rate_at(step)
-    optimizer.step()
-    if not all(torch.isfinite(part.total) for part in losses):
-        raise ValueError(f"expected a finite loss, found {losses} at step {step}; lower schedule.learning_rate")
-    return losses
+def step_subnets(network: DetectionNetwork, config: TrainConfig, step: int) -> tuple[SubnetConfig, ...]:
+    """The subnets that train at a step, all of one resolution, the teacher first."""
+    return sandwich(network.subnets, step, random_subnets=config.schedule.random_subnets, seed=config.seed)
 
 
-def _as_function(module: nn.Module, network: Supernet | Detector) -> Callable[[Tensor, SubnetConfig], DetectorOutput]:
-    def run(images: Tensor, subnet: SubnetConfig) -> DetectorOutput:
-        output = module(images, subnet) if isinstance(network, Supernet) else module(images)
-        return DetectorOutput(output.box_codes.float(), output.logits.float())
+class _Step:
+    """One optimiser step."""
 
-    return run
+    def __init__(
+        self, network: DetectionNetwork, module: nn.Module, optimizer: Any, fabric: Fabric, config: TrainConfig
+    ) -> None:
+        self._network = network
+        self._module: Network = module
+        self._optimizer = optimizer
+        self._fabric = fabric
+        self._config = config
+        self._anchors: dict[int, Tensor] = {}
+
+    def __call__(self, step: int, batch: Batch) -> list[DetectionLosses]:
+        config = self._config
+        subnets = step_subnets(self._network, config, step)
+        resolution = subnets[0].resolution
+        if resolution not in self._anchors:
+            self._anchors[resolution] = self._network.anchors(subnets[0]).to(self._fabric.device)
+        self._optimizer.zero_grad()
+        losses = accumulate_gradients(
+            self._module,
+            self._anchors[resolution],
+            batch,
+            subnets,
+            backward=self._fabric.backward,
+            matcher=config.matcher,
+            losses=config.losses,
+        )
+        norm = self._fabric.clip_gradients(
+            self._module,  # type: ignore[arg-type]
+            self._optimizer,
+            max_norm=config.schedule.clip_norm,
+            error_if_nonfinite=False,
+        )
+        # Before the weights change, so that no checkpoint holds what is not finite. In half precision gradients
+        # overflow now and then; the scaler leaves such a step out by itself.
+        finite = [torch.isfinite(part.total) for part in losses]
+        if norm is not None and not config.schedule.precision.startswith("16"):
+            finite.append(torch.isfinite(norm))
+        if not all(finite):
+            raise ValueError(
+                f"expected finite losses and gradients, found {[float(part.total) for part in losses]} and a gradient "
+                f"of norm {norm} at step {step}; lower schedule.learning_rate"
+            )
+        for group in self._optimizer.param_groups:
+            group["lr"] = config.schedule.learning_rate_at(step)
+        self._optimizer.step()
+        return losses
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -178,30 +178,23 @@ def _figures(losses: Sequence[DetectionLosses], learning_rate: float, speed: flo
     }
 
 
-def _save(
-    run_folder: Path, network: Supernet | Detector, optimizer: Any, average: WeightAverage, next_step: int
-) -> None:
-    save_checkpoint(
-        run_folder,
-        {
-            "next_step": next_step,
-            "detector": json.dumps(network.config.to_json()),
-            "network": network.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "average": average.values,
-        },
-    )
+def _save(run_folder: Path, network: DetectionNetwork, optimizer: Any, average: WeightAverage, next_step: int) -> None:
+    state = {
+        "next_step": next_step,
+        "detector": to_plain(network.config),
+        "network": network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "average": average.values,
+    }
+    save_checkpoint(run_folder, state)
 
 
-def _restore(run_folder: Path, network: Supernet | Detector, optimizer: Any, average: WeightAverage) -> int:
+def _restore(run_folder: Path, network: DetectionNetwork, optimizer: Any, average: WeightAverage) -> int:
     state = load_checkpoint(run_folder)
     if state is None:
         return 0
-    if state["detector"] != json.dumps(network.config.to_json()):
-        raise ValueError(
-            f"expected the classes and anchors that {run_folder} began with, found others; the training annotations "
-            "have changed, so start anew in another --output"
-        )
+    mend = "annotations or space have changed, so start anew in another --output"
+    check_identity(state["detector"], to_plain(network.config), where=str(run_folder), mend=mend)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     average.load(state["average"])

@@ -11,7 +11,7 @@ from types import ModuleType, TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.files import write_atomically
+from ofa_det.artefacts.files import write_atomically
 
 # TensorBoard loads TensorFlow, where it is installed, unless it finds this module; its own writer does all we need.
 sys.modules.setdefault("tensorboard.compat.notf", ModuleType("tensorboard.compat.notf"))

@@ -6,8 +6,9 @@ import math
 import random
 from dataclasses import dataclass
 
-from ofa_det.arch.search_space import SearchSpace
+from ofa_det.arch.space import Subnets
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.data.draws import Phase
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,7 @@ class ScheduleConfig:
         batch_size: images of one step.
         learning_rate: peak of AdamW's.
         weight_decay: AdamW's, on convolution weights only.
+        closing_images: images at the end that are drawn without mosaic.
         warmup_images: images over which the learning rate rises from zero; it then falls to zero as a cosine.
         ema_decay: of the exponential moving average of the weights, per step; the average is what is evaluated and
             saved.
@@ -33,6 +35,7 @@ class ScheduleConfig:
     learning_rate: float = 1e-3
     weight_decay: float = 0.01
     warmup_images: int = 1_000
+    closing_images: int = 0
     ema_decay: float = 0.998
     clip_norm: float = 10.0
     random_subnets: int = 1
@@ -46,7 +49,7 @@ class ScheduleConfig:
         for name in ("learning_rate", "clip_norm"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"expected {name} > 0, found {getattr(self, name)}")
-        for name in ("weight_decay", "warmup_images", "random_subnets"):
+        for name in ("weight_decay", "warmup_images", "closing_images", "random_subnets"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
@@ -57,6 +60,10 @@ class ScheduleConfig:
         """Steps in all; the last images short of a batch are not drawn."""
         return max(1, self.num_images // self.batch_size)
 
+    def phase_at(self, step: int) -> Phase:
+        """Phase of a step."""
+        return "closing" if step >= self.num_steps - self.closing_images // self.batch_size else "main"
+
     def learning_rate_at(self, step: int) -> float:
         """Learning rate of a step."""
         warmup = self.warmup_images / self.batch_size
@@ -66,17 +73,20 @@ class ScheduleConfig:
         return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
     def ema_decay_at(self, step: int) -> float:
-        """Decay of the weights' average after a step; short at first, so that the start is forgotten."""
-        return min(self.ema_decay, (1 + step) / (10 + step))
+        """Decay of the weights' average after a step, such that the weights so far weigh in by `ema_decay` alone.
+
+        It is 0 at the first step, since the average begins with nothing (bias correction of Adam, section 3).
+        """
+        return self.ema_decay * (1 - self.ema_decay**step) / (1 - self.ema_decay ** (step + 1))
 
 
-def sandwich(space: SearchSpace, step: int, *, random_subnets: int, seed: int) -> tuple[SubnetConfig, ...]:
+def sandwich(subnets: Subnets, step: int, *, random_subnets: int, seed: int) -> tuple[SubnetConfig, ...]:
     """The subnets that train at a step (BigNAS, section 3.2), all at one resolution.
 
     Returns:
         The largest first, since it teaches, then the random ones, then the smallest.
     """
     rng = random.Random(f"subnets/{seed}/{step}")
-    resolution = rng.choice(space.resolutions)
-    drawn = (space.sample(rng, resolution) for _ in range(random_subnets))
-    return tuple(dict.fromkeys((space.largest(resolution), *drawn, space.smallest(resolution))))
+    resolution = rng.choice(subnets.resolutions)
+    drawn = (subnets.sample(rng, resolution) for _ in range(random_subnets))
+    return tuple(dict.fromkeys((subnets.largest(resolution), *drawn, subnets.smallest(resolution))))

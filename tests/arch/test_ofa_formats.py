@@ -4,67 +4,75 @@ from pathlib import Path
 
 import pytest
 
-from ofa_det.arch.layer_plan import STAGE_HSWISH, STAGE_SQUEEZE_EXCITE, STAGE_STRIDES, STAGE_WIDTHS, make_divisible
-from ofa_det.arch.ofa_formats import parse_ofa_classifier, read_ofa_classifier
+from ofa_det.arch.ofa_formats import parse_ofa_classifier
+from ofa_det.arch.plan import make_divisible
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.configs import read_space
 
-SUBNET = "r208 k3e3.k3e4 k3e3.k3e3 k3e3.k5e6 k5e6.k7e4 k3e6.k5e3.k7e4.k5e3"
+SPACES = [read_space("ofa_mbv3_w1.0"), read_space("ofa_mbv3_w1.2")]
+SUBNET = "r208 k3e1 k3e3.k3e4 k3e3.k3e3 k3e3.k5e6 k5e6.k7e4 k3e6.k5e3.k7e4.k5e3"
 PUBLISHED = {
-    "pixel2_lat-25ms_top1-71.5_finetune-25": (1.0, 144, 79.3),
-    "pixel2_lat-50ms_top1-74.7_finetune-25": (1.0, 208, 166.0),
-    "note10_lat-41ms_top1-79.3_finetune-75": (1.2, 220, 457.3),
-    "note10_lat-64ms_top1-80.2_finetune-75": (1.2, 260, 743.1),
+    "pixel2_lat-25ms_top1-71.5_finetune-25": (0, 144, 79.3),
+    "pixel2_lat-50ms_top1-74.7_finetune-25": (0, 208, 166.0),
+    "note10_lat-41ms_top1-79.3_finetune-75": (1, 220, 457.3),
+    "note10_lat-64ms_top1-80.2_finetune-75": (1, 260, 743.1),
 }
 
 
-def _block(in_width, width, kernel_size, ratio, stride, act_func, use_se, shortcut):
+def _block(in_width, width, block, stride, act_func, use_se):
     convolution = {
         "in_channels": in_width,
         "out_channels": width,
-        "kernel_size": kernel_size,
+        "kernel_size": block.kernel_size,
         "stride": stride,
-        "expand_ratio": ratio,
+        "expand_ratio": block.expand_ratio,
         "mid_channels": None,
         "act_func": act_func,
         "use_se": use_se,
     }
-    return {"mobile_inverted_conv": convolution, "shortcut": {"name": "IdentityLayer"} if shortcut else None}
+    shortcut = {"name": "IdentityLayer"} if stride == 1 and in_width == width else None
+    return {"mobile_inverted_conv": convolution, "shortcut": shortcut}
 
 
 def _net_config(text, width_mult=1.0):
     """The net.config that describes a subnet, in the once-for-all project's words."""
-    subnet = SubnetConfig.parse(text)
-    width = make_divisible(16 * width_mult)
-    first_conv = {"out_channels": width, "kernel_size": 3, "stride": 2, "act_func": "h_swish"}
-    blocks = [_block(width, width, 3, 1, 1, "relu", False, True)]
-    for stage, stage_blocks in enumerate(subnet.stages):
-        for i, block in enumerate(stage_blocks):
-            out_width = make_divisible(STAGE_WIDTHS[stage] * width_mult)
-            act_func = "h_swish" if STAGE_HSWISH[stage] else "relu"
-            stride = STAGE_STRIDES[stage] if i == 0 else 1
-            shape = (width, out_width, block.kernel_size, block.expand_ratio, stride)
-            blocks.append(_block(*shape, act_func, STAGE_SQUEEZE_EXCITE[stage], i > 0))
-            width = out_width
+
+    def convolution(width, kernel_size=1, stride=1):
+        out_channels = make_divisible(width * width_mult)
+        return {"out_channels": out_channels, "kernel_size": kernel_size, "stride": stride, "act_func": "h_swish"}
+
+    blocks, in_width = [], make_divisible(16 * width_mult)
+    fixed = zip((16, 24, 40, 80, 112, 160), (1, 2, 2, 2, 1, 2), "rrrhhh", "nnynyy", strict=True)
+    for stage, (width, stride, act, se) in zip(SubnetConfig.parse(text).stages, fixed, strict=True):
+        for i, block in enumerate(stage):
+            out_width = make_divisible(width * width_mult)
+            act_func = "relu" if act == "r" else "h_swish"
+            blocks.append(_block(in_width, out_width, block, stride if i == 0 else 1, act_func, se == "y"))
+            in_width = out_width
     return {
-        "first_conv": first_conv,
+        "first_conv": convolution(16, kernel_size=3, stride=2),
         "blocks": blocks,
-        "final_expand_layer": {"out_channels": make_divisible(960 * width_mult), "act_func": "h_swish"},
-        "feature_mix_layer": {"out_channels": make_divisible(1280 * width_mult), "act_func": "h_swish"},
+        "final_expand_layer": convolution(960),
+        "feature_mix_layer": convolution(1280),
         "classifier": {"out_features": 1000},
     }
 
 
-@pytest.mark.parametrize("width_mult", [1.0, 1.2])
-def test_a_config_becomes_the_subnet_that_it_describes(width_mult):
-    classifier = parse_ofa_classifier(_net_config(SUBNET, width_mult), {"image_size": 208})
+def _parse(net, resolution=208):
+    return parse_ofa_classifier(net, {"image_size": resolution}, SPACES)
+
+
+@pytest.mark.parametrize(("width_mult", "space", "feature_width"), [(1.0, 0, 1280), (1.2, 1, 1536)])
+def test_a_config_becomes_the_subnet_that_it_describes(width_mult, space, feature_width):
+    classifier = _parse(_net_config(SUBNET, width_mult))
     assert str(classifier.subnet) == SUBNET
-    assert classifier.backbone.width_mult == width_mult
-    assert classifier.plan.layers[-1].out_channels == 1000
+    assert classifier.backbone == SPACES[space].backbone
+    assert (classifier.feature_width, classifier.num_classes) == (feature_width, 1000)
+    assert [layer.out_channels for layer in classifier.plan.layers[-2:]] == [feature_width, 1000]
 
 
 def test_the_classifier_has_the_macs_of_the_published_one():
-    plan = parse_ofa_classifier(_net_config(SUBNET), {"image_size": 208}).plan
-    assert plan.macs / 1e6 == pytest.approx(166.0, abs=0.05)
+    assert _parse(_net_config(SUBNET)).plan.macs / 1e6 == pytest.approx(166.0, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -73,49 +81,53 @@ def test_the_classifier_has_the_macs_of_the_published_one():
         (3, "use_se", False, r"expected use_se True in blocks\[3\], found False"),
         (1, "stride", 1, r"expected stride 2 in blocks\[1\], found 1"),
         (5, "act_func", "relu", r"expected act_func h_swish in blocks\[5\], found relu"),
-        (2, "out_channels", 48, r"expected stage widths \[24, 40, 80, 112, 160\], found 48 in blocks\[2\]"),
-        (2, "out_channels", 80, r"expected 40 channels, found 80 in blocks\[2\]"),
+        (2, "out_channels", 48, r"expected stages of \[16, 24, 40, 80, 112, 160\] .* found 48 in blocks\[2\]"),
+        (2, "out_channels", 80, r"expected stages of .* found 80 in blocks\[2\]"),
         (4, "mid_channels", 100, r"expected mid_channels 120 in blocks\[4\], found 100"),
+        (4, "in_channels", 48, r"expected in_channels 40 in blocks\[4\], found 48"),
         (0, "use_se", True, r"expected use_se False in blocks\[0\], found True"),
+        (2, "kernel_size", 9, r"expected \[2, 3, 4\] blocks .* in stage 1, found k3e3\.k9e4"),
     ],
 )
-def test_networks_outside_the_space_are_refused(index, key, value, message):
+def test_networks_outside_the_spaces_are_refused(index, key, value, message):
     net = copy.deepcopy(_net_config(SUBNET))
     net["blocks"][index]["mobile_inverted_conv"][key] = value
     with pytest.raises(ValueError, match=message):
-        parse_ofa_classifier(net, {"image_size": 208})
+        _parse(net)
+
+
+def test_a_missing_block_or_stage_is_refused():
+    net = _net_config(SUBNET)
+    with pytest.raises(ValueError, match=r"in stage 5, found k3e6$"):
+        _parse({**net, "blocks": net["blocks"][:-3]})
+    with pytest.raises(ValueError, match="expected 6 stages, found 5"):
+        _parse({**net, "blocks": net["blocks"][:-4]})
+    net["blocks"][0]["shortcut"] = None
+    with pytest.raises(ValueError, match=r"expected shortcut True in blocks\[0\], found False"):
+        _parse(net)
 
 
 def test_other_widths_and_missing_keys_are_refused():
     net = _net_config(SUBNET)
     with pytest.raises(ValueError, match="no 'image_size'"):
-        parse_ofa_classifier(net, {})
-    with pytest.raises(ValueError, match="no 'blocks'"):
-        parse_ofa_classifier({"name": "ResNet"}, {"image_size": 224})
+        parse_ofa_classifier(net, {}, SPACES)
+    with pytest.raises(ValueError, match="no 'first_conv'"):
+        _parse({"name": "ResNet"})
+    with pytest.raises(ValueError, match="expected out_channels 960 in final_expand_layer, found 480"):
+        _parse({**net, "final_expand_layer": {**net["final_expand_layer"], "out_channels": 480}})
     net["first_conv"]["out_channels"] = 32
     with pytest.raises(ValueError, match=r"expected first_conv with \[16, 24\] channels, found 32"):
-        parse_ofa_classifier(net, {"image_size": 208})
-
-
-def test_files_are_read_in_pairs(tmp_path):
-    net, run = tmp_path / "net.config", tmp_path / "run.config"
-    net.write_text(json.dumps(_net_config(SUBNET)))
-    with pytest.raises(FileNotFoundError, match=r"expected run\.config beside"):
-        read_ofa_classifier(net)
-    run.write_text('{"image_size": 208}')
-    assert str(read_ofa_classifier(net).subnet) == SUBNET
-    net.write_text("{")
-    with pytest.raises(ValueError, match="expected JSON"):
-        read_ofa_classifier(net)
+        _parse(net)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_networks(name):
-    path = Path(__file__).parents[2] / "../shared/latency/ofa_specialized" / name / "net.config"
-    if not path.is_file():
+    folder = Path(__file__).parents[2] / "../shared/latency/ofa_specialized" / name
+    if not folder.is_dir():
         pytest.skip("no published once-for-all networks beside the checkout")
-    width_mult, resolution, mmacs = PUBLISHED[name]
-    classifier = read_ofa_classifier(path)
-    assert classifier.backbone.width_mult == width_mult
+    net, run = (json.loads((folder / file).read_text()) for file in ("net.config", "run.config"))
+    space, resolution, mmacs = PUBLISHED[name]
+    classifier = parse_ofa_classifier(net, run, SPACES)
+    assert classifier.backbone == SPACES[space].backbone
     assert classifier.subnet.resolution == resolution
     assert classifier.plan.macs / 1e6 == pytest.approx(mmacs, abs=0.06)

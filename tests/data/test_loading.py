@@ -1,14 +1,17 @@
 import itertools
 import logging
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.draws import Draw
 from ofa_det.data.images import MID_GREY, stretch
-from ofa_det.data.loading import Batch, draw, image_batches, spread, training_loader
-from ofa_det.data.transforms import AugmentationConfig
+from ofa_det.data.loading import Batch, image_batches, spread, training_loader
 
 
 @pytest.fixture
@@ -41,7 +44,8 @@ def batches(dataset, first_step=0, num_steps=4, num_workers=0, seed=5, **changes
 
 def same(first: Batch, second: Batch) -> bool:
     def tensors(batch: Batch):
-        return [batch.images, *batch.boxes, *batch.labels, *batch.crowd]
+        attached = [values for image in batch.attached for _, values in sorted(image.items())]
+        return [batch.images, *batch.boxes, *batch.labels, *batch.ignored, *attached]
 
     pairs = itertools.zip_longest(tensors(first), tensors(second))
     return all(torch.equal(a, b) for a, b in pairs)
@@ -53,29 +57,22 @@ def test_a_batch_has_its_shapes_and_types(dataset):
         assert batch.images.shape == (3, 3, side, side)
         assert batch.images.dtype == torch.uint8
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
-        assert len(batch.boxes) == len(batch.labels) == len(batch.crowd) == 3
-        for boxes, labels, crowd in zip(batch.boxes, batch.labels, batch.crowd, strict=True):
+        assert len(batch.boxes) == len(batch.labels) == len(batch.ignored) == 3
+        for boxes, labels, ignored in zip(batch.boxes, batch.labels, batch.ignored, strict=True):
             assert boxes.shape == (len(labels), 4)
-            assert boxes.dtype == crowd.dtype == torch.float32
+            assert boxes.dtype == ignored.dtype == torch.float32
             assert labels.dtype == torch.int64
-            assert crowd.shape[1:] == (4,)
+            assert ignored.shape[1:] == (4,)
+        assert batch.attached == ({}, {}, {})
         assert same(batch, batch.to("cpu"))
 
 
-def test_an_epoch_sees_every_image_once(dataset):
-    numbers = [draw(5, number, 7, 32) for number in range(21)]
-    for epoch in range(3):
-        assert sorted(d.index for d in numbers[7 * epoch : 7 * epoch + 7]) == list(range(7))
-    assert len({d.seed for d in numbers}) == 21
-    assert [d.index for d in numbers[:7]] != [d.index for d in numbers[7:14]]
-
-
-def test_crowd_boxes_are_split_off(dataset):
+def test_ignored_boxes_are_split_off(dataset):
     plain = AugmentationConfig(horizontal_flip=0, zoom=0)
     seen = batches(dataset, num_steps=1, batch_size=7, augmentation=plain)[0]
     assert sorted(len(boxes) for boxes in seen.boxes) == [0, 0, 0, 1, 1, 2, 2]
-    (crowd,) = [crowd for crowd in seen.crowd if len(crowd)]
-    torch.testing.assert_close(crowd, torch.tensor([[0, 0, 70 / 80, 35 / 40]]))
+    (ignored,) = [ignored for ignored in seen.ignored if len(ignored)]
+    torch.testing.assert_close(ignored, torch.tensor([[0, 0, 70 / 80, 35 / 40]]))
 
 
 def test_a_resumed_run_sees_what_an_uninterrupted_one_does(dataset):
@@ -85,22 +82,55 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_does(dataset):
     assert not same(whole[0], batches(dataset, num_steps=1, seed=6)[0])
 
 
+def test_the_closing_phase_goes_on_without_mosaic(dataset):
+    arguments = {"num_steps": 4, "phase_of_step": lambda step: "main" if step < 2 else "closing"}
+    plain = batches(dataset, augmentation=AugmentationConfig(), **arguments)
+    tiled = batches(dataset, augmentation=AugmentationConfig(mosaic=1.0), **arguments)
+    assert [same(a, b) for a, b in zip(plain, tiled, strict=True)] == [False, False, True, True]
+
+
+class Marks:
+    """Attaches which images a draw has, in an array of another length for each of them, and its seed."""
+
+    def __call__(self, drawn: Draw):
+        marks = {"indices": np.array(drawn.indices), "seed": np.array(drawn.seed % 1000, np.int32)}
+        first = drawn.indices[0]
+        return marks if first == 0 else marks | {"scores": np.full((first, 2), first / 7, np.float32)}
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_attachments_arrive_with_their_image(dataset, num_workers):
+    seen = batches(dataset, num_steps=7, attachments=Marks(), num_workers=num_workers)
+    firsts = []
+    for attached in (image for batch in seen for image in batch.to("cpu").attached):
+        assert attached["seed"].shape == ()
+        assert attached["seed"].dtype == torch.int32
+        (first,) = attached["indices"].tolist()
+        if first == 0:
+            assert "scores" not in attached
+        else:
+            torch.testing.assert_close(attached["scores"], torch.full((first, 2), first / 7))
+        firsts.append(first)
+    assert sorted(firsts) == sorted(list(range(7)) * 3)
+
+
 def test_workers_do_not_change_batches_or_global_random_state(dataset):
-    alone = batches(dataset)
+    changes = {"augmentation": AugmentationConfig(mosaic=0.5), "attachments": Marks()}
+    alone = batches(dataset, **changes)
     state = torch.get_rng_state()
-    together = batches(dataset, num_workers=2)
+    together = batches(dataset, num_workers=2, **changes)
     assert torch.equal(state, torch.get_rng_state())
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-def test_corrupt_pixels_are_warned_of_once_and_delivered_grey(coco, caplog, num_workers):
+@pytest.mark.parametrize(("num_workers", "mosaic"), [(0, 0), (2, 0), (0, 1)])
+def test_corrupt_pixels_are_warned_of_once_and_delivered_grey(coco, caplog, num_workers, mosaic):
     path = coco.add_image(1)
     coco.add_box(1, [5, 5, 30, 30])
     dataset = coco.open()
     path.write_bytes(path.read_bytes()[:3000])
     with caplog.at_level(logging.WARNING):
-        seen = batches(dataset, num_workers=num_workers)
+        seen = batches(dataset, num_workers=num_workers, augmentation=AugmentationConfig(mosaic=mosaic))
     assert len([record for record in caplog.records if "1.png" in record.getMessage()]) == 1
     assert all(len(boxes) == 0 for batch in seen for boxes in batch.boxes)
     assert all((batch.images.int() - MID_GREY).abs().max() < 40 for batch in seen)
@@ -144,5 +174,32 @@ def test_image_batches_survive_corrupt_pixels(coco, caplog):
     assert "1.png" in caplog.text
 
 
-def test_opencv_keeps_no_pool_that_a_forked_worker_would_wait_for():
-    assert cv2.getNumThreads() == 1
+@pytest.fixture
+def opencv_threads():
+    before = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(before)
+
+
+@pytest.mark.timeout(60)
+def test_forked_workers_do_not_wait_for_the_threads_of_the_parents_opencv(dataset, opencv_threads):
+    large = {"num_steps": 2, "resolution_of_step": lambda step: 640}  # Large enough for OpenCV to share the work.
+    cv2.setNumThreads(4)
+    alone = batches(dataset, **large)
+    cv2.setNumThreads(2)  # The pool shrinks when it is next used: in a worker, it would wait for threads to end.
+    together = batches(dataset, num_workers=2, **large)
+    assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+    assert cv2.getNumThreads() == 2
+
+
+def test_importing_is_light_and_leaves_opencv_as_it_is():
+    script = """
+import sys, cv2
+cv2.setNumThreads(3)
+import ofa_det.data.anchors, ofa_det.data.generated, ofa_det.data.loading, ofa_det.data.splits
+assert "albumentations" not in sys.modules
+import ofa_det.data.augmentation
+assert cv2.getNumThreads() == 3
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

@@ -1,6 +1,6 @@
 import pytest
 
-from ofa_det.arch.layer_plan import PlanBuilder
+from ofa_det.arch.plan import PlanBuilder
 from ofa_det.latency.features import FEATURES, layer_features, network_features
 
 
@@ -11,6 +11,8 @@ def _layers():
     builder.append("depthwise", "depthwise", kernel_size=5, stride=2, activation="relu")
     builder.squeeze_excite("gate", 8)
     builder.append("add", "add", inputs=("gate.gate", "depthwise"))
+    builder.append("up", "resize")
+    builder.append("concat", "concat", inputs=("up", "stem"))
     return {layer.name: layer for layer in builder.layers}
 
 
@@ -32,8 +34,28 @@ def test_features_counted_by_hand():
         "depthwise_melements": pytest.approx((16 + 4) * 32 / 1e6),
         "ops": 1,
     }
+    assert _nonzero(layers["gate.pool"]) == {"elementwise_melements": pytest.approx(4 * 32 / 1e6), "ops": 1}
     assert _nonzero(layers["gate.squeeze"]) == {"vector_mweights": pytest.approx(32 * 8 / 1e6), "ops": 1}
     assert _nonzero(layers["add"]) == {"elementwise_melements": pytest.approx(4 * 32 / 1e6), "ops": 1}
+
+
+def test_what_grows_a_map_costs_by_the_elements_it_writes():
+    layers = _layers()
+    assert _nonzero(layers["up"]) == {"elementwise_melements": pytest.approx(16 * 32 / 1e6), "ops": 1}
+    assert _nonzero(layers["concat"]) == {"elementwise_melements": pytest.approx(16 * (32 + 16) / 1e6), "ops": 1}
+
+
+@pytest.mark.parametrize(("side", "stride", "padded"), [(8, 2, 10 * 10 * 3), (7, 2, 0), (8, 1, 0)])
+def test_zeros_that_same_padding_has_elsewhere_are_an_op_of_their_own(side, stride, padded):
+    difference = {}
+    for padding in ("same", "symmetric"):
+        builder = PlanBuilder(side, padding=padding)
+        builder.append("conv", "conv", 16, kernel_size=3, stride=stride, activation="hswish")
+        difference[padding] = _nonzero(builder.layers[0])
+    extra = {name: value - difference["same"][name] for name, value in difference["symmetric"].items()}
+    assert {name: value for name, value in extra.items() if value} == (
+        {"elementwise_melements": pytest.approx(padded / 1e6), "ops": 1} if padded else {}
+    )
 
 
 def test_a_network_is_the_sum_of_its_layers():

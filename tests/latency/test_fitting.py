@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ofa_det.latency.features import FEATURES
-from ofa_det.latency.fitting import CostPrior, TimedNetworks, fit, leave_one_out
+from ofa_det.latency.fitting import CostPrior, LeaveOneOut, TimedNetworks, fit, leave_one_out
 
 COSTS = np.array([0.12, 2.0, 0.3, 0.25, 0.4, 0.8, 1.0, 0.9, 0.02])
 
@@ -47,10 +47,19 @@ def test_a_cost_that_no_network_shows_keeps_its_prior():
 def test_one_group_alone_on_a_runtime_cannot_be_predicted_without_itself():
     timed = _timed()
     runtimes = ("alone", *timed.runtimes[1:])
-    timed = TimedNetworks(**{**vars(timed), "runtimes": runtimes})
-    errors = leave_one_out(timed, _prior(), timed.networks)
-    assert np.isnan(errors[0])
-    assert np.nanmax(np.abs(errors)) < 0.15
+    errors = leave_one_out(TimedNetworks(**{**vars(timed), "runtimes": runtimes}), _prior())
+    assert np.flatnonzero(np.isnan(errors.by_network)).tolist() == [0]
+    assert np.flatnonzero(np.isnan(errors.by_family)).tolist() == [0]
+    assert errors.network_worst < 0.15
+
+
+def test_errors_are_summed_up_over_those_there_are():
+    by_network, by_family = np.array([0.1, -0.3, np.nan]), np.array([0.3, np.nan, -0.4])
+    errors = LeaveOneOut(timed=_timed(networks=3), by_network=by_network, by_family=by_family)
+    assert (errors.network_mean, errors.network_worst) == pytest.approx((0.2, 0.3))
+    assert (errors.family_mean, errors.family_worst) == pytest.approx((0.35, 0.4))
+    assert errors.family_rms == pytest.approx((0.25 / 2) ** 0.5)
+    assert str(errors).startswith("leave-one-out error over 3 published networks: network 20.0% mean, 30.0% worst")
 
 
 def test_a_prior_of_zero_is_refused():

@@ -1,9 +1,6 @@
-import csv
-from pathlib import Path
-
 import pytest
 
-from ofa_det.latency.published_latencies import pixel2_published
+from ofa_det.latency.pixel2 import pixel2_published
 from ofa_det.latency.published_networks import PUBLISHED_NETWORKS
 
 # Millions of multiply-accumulates and of weights, as the authors and the published table give them.
@@ -24,55 +21,16 @@ FIGURES = {
     "ofa_pixel2_25ms": (79.3, 4.12),
     "ofa_pixel2_50ms": (166.0, 4.66),
 }
-SHORT_NAMES = {
-    "v3L": "mobilenet_v3_large_1.0_224",
-    "v3L.75": "mobilenet_v3_large_0.75_224",
-    "v3S": "mobilenet_v3_small_1.0_224",
-    "v3S.75": "mobilenet_v3_small_0.75_224",
-    "v3Lmin": "mobilenet_v3_large_minimalistic_1.0_224",
-    "mnasA1": "mnasnet_a1_224",
-    "proxyless": "proxylessnas_mobile_224",
-    "ofa_p2_25": "ofa_pixel2_25ms",
-    "ofa_p2_50": "ofa_pixel2_50ms",
-}
-
-
-def _megas(name):
-    plan = PUBLISHED_NETWORKS[name]()
-    return plan.macs / 1e6, sum(layer.weight_count for layer in plan.layers) / 1e6
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_macs_and_weights_equal_the_published_ones(name):
-    macs, weights = _megas(name)
-    assert macs == pytest.approx(FIGURES[name][0], abs=0.051)
-    assert weights == pytest.approx(FIGURES[name][1], abs=0.0051)
+    plan = PUBLISHED_NETWORKS[name]()
+    mmacs, mweights = FIGURES[name]
+    assert plan.macs / 1e6 == pytest.approx(mmacs, abs=0.051)
+    assert sum(layer.weight_count for layer in plan.layers) / 1e6 == pytest.approx(mweights, abs=0.0051)
 
 
 def test_every_published_latency_is_of_a_known_network():
     for precision in ("float32", "uint8"):
         assert set(pixel2_published(precision).networks) <= set(PUBLISHED_NETWORKS)
-
-
-def test_the_packaged_table_equals_the_shared_one():
-    path = Path(__file__).parents[2] / "../shared/latency/pixel2_published.csv"
-    if not path.is_file():
-        pytest.skip("no table of published latencies beside the checkout")
-    expected = []
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            name = SHORT_NAMES.get(row["network"])
-            if name is None:
-                version, width, resolution = row["network"].split("_")
-                name = f"mobilenet_{version}_{float(width)}_{resolution}"
-            assert _megas(name)[0] == pytest.approx(float(row["MMACs"]), abs=0.051)
-            assert _megas(name)[1] == pytest.approx(float(row["Mparams"]), abs=0.0051)
-            expected.append((row["precision"], name, float(row["ms_pixel2_1thread_big"])))
-    found = [
-        (precision, name, latency_ms)
-        for precision in ("float32", "uint8")
-        for name, latency_ms in zip(
-            pixel2_published(precision).networks, pixel2_published(precision).latencies_ms, strict=True
-        )
-    ]
-    assert sorted(found) == sorted(expected)

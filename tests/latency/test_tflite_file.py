@@ -1,74 +1,20 @@
-from importlib.util import find_spec
+from dataclasses import replace
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from ofa_det.arch.detector import DetectorConfig
-from ofa_det.arch.layer_plan import detector_plan
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.latency.model import pixel2_model
+from ofa_det.arch.plan import PlanBuilder
+from ofa_det.latency.features import FEATURES, network_features
+from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
 
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
-SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
+VALID = schema.Padding.VALID
 
 
-class GraphWriter:
-    """Writes graphs by hand: the structure matters here, not the weights."""
-
-    def __init__(self, dtype=schema.TensorType.INT8):
-        self.model, self.graph, self.dtype = schema.ModelT(), schema.SubGraphT(), dtype
-        self.model.version, self.model.subgraphs, self.model.operatorCodes = 3, [self.graph], []
-        self.graph.tensors, self.graph.operators, self.graph.inputs, self.graph.outputs = [], [], [], []
-
-    def tensor(self, shape, name="constant"):
-        tensor = schema.TensorT()
-        tensor.shape, tensor.name, tensor.type = list(shape), name, self.dtype
-        self.graph.tensors.append(tensor)
-        return len(self.graph.tensors) - 1
-
-    def image(self, *shape):
-        self.graph.inputs.append(self.tensor(shape, "images"))
-        return self.graph.inputs[-1]
-
-    def op(self, code, inputs, shape, name, options=None, options_type=0, custom=None):
-        entry = schema.OperatorCodeT()
-        entry.builtinCode, entry.customCode = getattr(schema.BuiltinOperator, code), custom
-        entry.deprecatedBuiltinCode = min(entry.builtinCode, 127)
-        self.model.operatorCodes.append(entry)
-        op = schema.OperatorT()
-        op.opcodeIndex, op.inputs = len(self.model.operatorCodes) - 1, inputs
-        op.outputs = [self.tensor(shape, name)]
-        op.builtinOptions, op.builtinOptionsType = options, options_type
-        self.graph.operators.append(op)
-        return op.outputs[0]
-
-    def conv(self, source, kernel, shape, name, *, stride=1, padding=SAME, activation=0, depthwise=False):
-        options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
-        options.strideH = options.strideW = stride
-        options.padding, options.fusedActivationFunction = padding, activation
-        kinds = schema.BuiltinOptions
-        return self.op(
-            "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D",
-            [source, self.tensor(kernel), self.tensor((shape[-1],))],
-            shape,
-            name,
-            options,
-            kinds.DepthwiseConv2DOptions if depthwise else kinds.Conv2DOptions,
-        )
-
-    def save(self, path):
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        path.write_bytes(bytes(builder.Output()))
-        return path
-
-
-def _gated_network(dtype=schema.TensorType.INT8):
-    graph = GraphWriter(dtype)
+def _gated_network(graph):
     x = graph.op("QUANTIZE", [graph.image(1, 9, 9, 3)], (1, 9, 9, 3), "quantized")
     x = graph.conv(x, (8, 3, 3, 3), (1, 5, 5, 8), "stem", stride=2)
     x = graph.op("HARD_SWISH", [x], (1, 5, 5, 8), "stem_hswish")
@@ -84,27 +30,28 @@ def _gated_network(dtype=schema.TensorType.INT8):
     return graph
 
 
-def test_layers_activations_and_precision_are_read(tmp_path):
-    network = read_tflite(_gated_network().save(tmp_path / "a.tflite"))
+def test_layers_activations_and_precision_are_read(new_graph, tmp_path):
+    network = read_tflite(_gated_network(new_graph()).save(tmp_path / "a.tflite"))
     stem, depthwise, pool, excite, gate, project = network.layers
-    assert (stem.kind, stem.activation, stem.out_height, stem.macs) == ("conv", "hswish", 5, 25 * 8 * 27)
+    assert (stem.kind, stem.activation, stem.output_shape, stem.macs) == ("conv", "hswish", (8, 5, 5), 25 * 8 * 27)
     assert (depthwise.kind, depthwise.kernel_size, depthwise.activation) == ("depthwise", 5, "relu")
     assert depthwise.macs == 25 * 8 * 25
     assert pool.kind == "pool"
     assert (excite.activation, excite.weight_count) == ("hsigmoid", 64)
-    assert (gate.kind, gate.in_channels, gate.in_height) == ("multiply", 8, 5)
+    assert (gate.kind, gate.inputs) == ("multiply", ("depthwise", "hsigmoid"))
+    assert gate.input_shapes == ((8, 5, 5), (8, 1, 1))
     assert project.inputs == ("gate",)
     assert network.precision == "uint8"
     assert network.uncounted_ops == {"QUANTIZE": 1, "RESHAPE": 1, "DEQUANTIZE": 1, "TFLite_Detection_PostProcess": 1}
 
 
-def test_float_activations_make_a_float_network(tmp_path):
-    path = _gated_network(schema.TensorType.FLOAT32).save(tmp_path / "a.tflite")
+def test_float_activations_make_a_float_network(new_graph, tmp_path):
+    path = _gated_network(new_graph(schema.TensorType.FLOAT32)).save(tmp_path / "a.tflite")
     assert read_tflite(path).precision == "float32"
 
 
-def test_valid_padding_and_fully_connected_have_exact_macs(tmp_path):
-    graph = GraphWriter()
+def test_valid_padding_and_fully_connected_have_exact_macs(new_graph, tmp_path):
+    graph = new_graph()
     x = graph.conv(graph.image(1, 10, 10, 3), (8, 3, 3, 3), (1, 4, 4, 8), "conv", stride=2, padding=VALID)
     graph.op("FULLY_CONNECTED", [x, graph.tensor((10, 128))], (1, 10), "logits")
     conv, linear = read_tflite(graph.save(tmp_path / "a.tflite")).layers
@@ -112,16 +59,77 @@ def test_valid_padding_and_fully_connected_have_exact_macs(tmp_path):
     assert (linear.kind, linear.macs) == ("fully_connected", 1280)
 
 
-def test_a_sigmoid_far_from_a_convolution_is_a_pass_over_its_elements(tmp_path):
-    graph = GraphWriter()
+def test_a_pyramid_is_read_as_its_plan_has_it(new_graph, tmp_path):
+    builder = PlanBuilder(16)
+    fine = builder.append("fine", "conv", 8, kernel_size=3, stride=2)
+    builder.append("coarse", "conv", 16, kernel_size=3, stride=2)
+    builder.append("up", "resize")
+    builder.append("joined", "concat", inputs=("up", fine))
+
+    graph = new_graph()
+    fine = graph.conv(graph.image(1, 16, 16, 3), (8, 3, 3, 3), (1, 8, 8, 8), "fine", stride=2)
+    x = graph.conv(fine, (16, 3, 3, 8), (1, 4, 4, 16), "coarse", stride=2)
+    x = graph.op("RESIZE_NEAREST_NEIGHBOR", [x, graph.tensor((2,))], (1, 8, 8, 16), "up")
+    graph.concat([x, fine], (1, 8, 8, 24), "joined", axis=3)
+    network = read_tflite(graph.save(tmp_path / "a.tflite"))
+    assert network.layers == tuple(
+        replace(layer, inputs=("images",)) if layer.name == "fine" else layer for layer in builder.layers
+    )
+    assert network.uncounted_ops == {}
+
+
+def test_a_resize_by_another_factor_is_a_pass_over_what_it_writes(new_graph, tmp_path):
+    graph = new_graph()
+    graph.op("RESIZE_BILINEAR", [graph.image(1, 4, 4, 8), graph.tensor((2,))], (1, 12, 12, 8), "up")
+    network = read_tflite(graph.save(tmp_path / "a.tflite"))
+    assert network_features(network.layers)[FEATURES.index("elementwise_melements")] == pytest.approx(12 * 12 * 8 / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis", "counted"),
+    [
+        ([(1, 4, 4, 8), (1, 4, 4, 16)], -1, True),
+        ([(1, 16, 4), (1, 4, 4)], 1, False),  # the boxes of two levels
+        ([(1, 16, 1, 4), (1, 4, 1, 4)], 1, False),  # the same in the TF detection models
+        ([(1, 16, 4), (1, 16, 4)], 2, False),
+    ],
+)
+def test_only_a_concatenation_of_channels_counts(shapes, axis, counted, new_graph, tmp_path):
+    graph = new_graph()
+    joined = list(shapes[0])
+    joined[axis] = sum(shape[axis] for shape in shapes)
+    graph.concat([graph.image(*shape) for shape in shapes], joined, "joined", axis)
+    network = read_tflite(graph.save(tmp_path / "a.tflite"))
+    if counted:
+        (layer,) = network.layers
+        assert (layer.kind, layer.output_shape) == ("concat", (24, 4, 4))
+    else:
+        assert network.layers == ()
+    assert network.uncounted_ops == ({} if counted else {"CONCATENATION": 1})
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_a_pad_before_a_convolution_costs_what_symmetric_padding_costs(depthwise, new_graph, tmp_path):
+    builder = PlanBuilder(16, padding="symmetric")
+    builder.append("conv", "depthwise" if depthwise else "conv", 3, kernel_size=3, stride=2)
+    graph = new_graph()
+    padded = graph.op("PAD", [graph.image(1, 16, 16, 3), graph.tensor((4, 2))], (1, 18, 18, 3), "padded")
+    kernel = (1, 3, 3, 3) if depthwise else (3, 3, 3, 3)
+    graph.conv(padded, kernel, (1, 8, 8, 3), "conv", stride=2, padding=VALID, depthwise=depthwise)
+    network = read_tflite(graph.save(tmp_path / "a.tflite"))
+    assert network_features(network.layers) == pytest.approx(network_features(builder.layers))
+
+
+def test_a_sigmoid_far_from_a_convolution_is_a_pass_over_its_elements(new_graph, tmp_path):
+    graph = new_graph()
     x = graph.op("RESHAPE", [graph.image(1, 2, 2, 6), graph.tensor((2,))], (1, 8, 3), "logits")
     graph.op("LOGISTIC", [x], (1, 8, 3), "scores")
     (scores,) = read_tflite(graph.save(tmp_path / "a.tflite")).layers
-    assert (scores.in_channels, scores.in_height, scores.in_width) == (3, 8, 1)
+    assert scores.input_shapes == ((3, 8, 1),)
 
 
-def test_what_a_layer_cannot_say_is_refused(tmp_path):
-    oblong, batch = GraphWriter(), GraphWriter()
+def test_what_a_layer_cannot_say_is_refused(new_graph, tmp_path):
+    oblong, batch = new_graph(), new_graph()
     oblong.conv(oblong.image(1, 8, 8, 3), (8, 1, 7, 3), (1, 8, 8, 8), "oblong")
     with pytest.raises(ValueError, match=r"expected a square kernel .* found 1x7 in oblong"):
         read_tflite(oblong.save(tmp_path / "a.tflite"))
@@ -130,14 +138,14 @@ def test_what_a_layer_cannot_say_is_refused(tmp_path):
         read_tflite(batch.save(tmp_path / "b.tflite"))
 
 
-def test_broken_files_are_refused(tmp_path):
+def test_broken_files_are_refused(new_graph, tmp_path):
     with pytest.raises(FileNotFoundError):
         read_tflite(tmp_path / "none.tflite")
     other = tmp_path / "a.tflite"
     other.write_text("weights")
     with pytest.raises(ValueError, match="no TFL3 identifier"):
         read_tflite(other)
-    whole = _gated_network().save(tmp_path / "b.tflite").read_bytes()
+    whole = _gated_network(new_graph()).save(tmp_path / "b.tflite").read_bytes()
     rng = np.random.default_rng(0)
     for length in rng.integers(8, len(whole) // 2, 20):
         other.write_bytes(whole[:length])
@@ -155,37 +163,65 @@ def test_published_quantized_detector():
     # 8-bit weights and 32-bit biases are nearly all of the file.
     assert sum(layer.parameters for layer in network.layers) == pytest.approx(path.stat().st_size, rel=0.03)
     # Its authors' sample latencies of the quantized detector on a Pixel 2: 59 to 95 ms.
-    assert 59 < pixel2_model().predict(network.layers).mean_ms < 97
+    assert 59 < latency_model().predict(network.layers).mean_ms < 97
 
 
 @pytest.mark.tflite
 @pytest.mark.parametrize("precision", ["float32", "uint8"])
-def test_an_exported_file_has_the_latency_of_its_plan(precision, tmp_path):
-    if find_spec("tensorflow") is None:
-        pytest.skip("TensorFlow is not installed")
-    from ofa_det.export.conversion import convert_float32, convert_int8
-    from ofa_det.export.keras_mirror import keras_mirror
-    from ofa_det.export.mirror_weights import ConvolutionWeights
-
-    plan = detector_plan(DetectorConfig(num_classes=3), SearchSpace().smallest(128))
+def test_a_converted_file_has_the_latency_of_its_plan(precision, tmp_path):
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    builder = PlanBuilder(64, padding="symmetric")
+    builder.append("stem", "conv", 16, kernel_size=3, stride=2, activation="hswish")
+    builder.append("fine", "depthwise", kernel_size=3, activation="relu6")
+    builder.append("down", "depthwise", kernel_size=5, stride=2, activation="relu6")
+    builder.squeeze_excite("gate", 8)
+    builder.append("up", "resize")
+    builder.append("joined", "concat", inputs=("up", "fine"))
+    builder.append("out", "conv", 24)
     rng = np.random.default_rng(0)
-    weights = {}
-    for layer in plan.layers:
-        if layer.has_weights:
-            shape = (layer.kernel_size, layer.kernel_size, *_channels(layer))
-            kernel = rng.normal(0, (layer.out_channels / layer.weight_count) ** 0.5, shape).astype(np.float32)
-            weights[layer.name] = ConvolutionWeights(kernel=kernel, bias=np.zeros(layer.out_channels, np.float32))
-    mirror = keras_mirror(plan, weights)
-    images = [rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)]
-    path = tmp_path / "model.tflite"
-    path.write_bytes(convert_float32(mirror) if precision == "float32" else convert_int8(mirror, images))
+    applied = {
+        "pool": lambda x: tf.reduce_mean(x, (1, 2), keepdims=True),
+        "multiply": lambda x, gate: x * gate,
+        "resize": lambda x: tf.image.resize(x, (32, 32), "nearest"),
+        "concat": lambda *maps: tf.concat(maps, -1),
+    }
+    activated = {
+        "none": tf.identity,
+        "relu": tf.nn.relu,
+        "relu6": tf.nn.relu6,
+        "hswish": lambda x: x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0),
+        "hsigmoid": lambda x: tf.nn.relu6(x + 3.0) * (1.0 / 6.0),
+    }
 
-    network = read_tflite(path)
-    assert network.precision == precision
-    assert network.macs == plan.macs
-    model = pixel2_model(precision)
-    assert model.predict(network.layers).mean_ms == pytest.approx(model.predict(plan.layers).mean_ms, rel=0.02)
+    def convolved(layer, x):
+        is_depthwise = layer.kind == "depthwise"
+        channels = (layer.in_channels, 1 if is_depthwise else layer.out_channels)
+        weights = rng.normal(size=(layer.kernel_size, layer.kernel_size, *channels)).astype(np.float32)
+        padding = "SAME" if layer.stride == 1 else [[0, 0], *map(list, layer.margins), [0, 0]]
+        convolve = tf.nn.depthwise_conv2d if is_depthwise else tf.nn.conv2d
+        bias = rng.normal(size=layer.out_channels).astype(np.float32)
+        return convolve(x, weights, [1, layer.stride, layer.stride, 1], padding) + bias
 
+    @tf.function(input_signature=[tf.TensorSpec((1, 64, 64, 3))])
+    def network(images):
+        values = {"images": images}
+        for layer in builder.layers:
+            inputs = [values[name] for name in layer.inputs]
+            value = convolved(layer, *inputs) if layer.has_weights else applied[layer.kind](*inputs)
+            values[layer.name] = activated[layer.activation](value)
+        return values["out"]
 
-def _channels(layer):
-    return (layer.out_channels, 1) if layer.kind == "depthwise" else (layer.in_channels, layer.out_channels)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()], tf.Module())
+    if precision == "uint8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: [[rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32)]]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    path = tmp_path / "a.tflite"
+    path.write_bytes(converter.convert())
+
+    file = read_tflite(path)
+    assert file.precision == precision
+    assert file.macs == sum(layer.macs for layer in builder.layers)
+    model = latency_model(precision=precision)
+    found, expected = (model.predict(layers).mean_ms for layers in (file.layers, builder.layers))
+    assert found == pytest.approx(expected, rel=1e-9)

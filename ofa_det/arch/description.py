@@ -1,0 +1,71 @@
+"""What a trained model is: the same for training, scoring, search and export."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ofa_det.arch.classes import Category, ClassColumns, class_columns
+from ofa_det.arch.detector import DetectorConfig, shipped_plan
+from ofa_det.arch.plan import LayerPlan
+from ofa_det.arch.subnet import SubnetConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostProcessConfig:
+    """Attributes of TFLite_Detection_PostProcess.
+
+    Args:
+        score_threshold: detections below it are dropped before suppression.
+        iou_threshold: of two boxes that overlap by more than it, the weaker is suppressed.
+        max_detections: detections kept for one image; OVIC wants exactly 100.
+        detections_per_class: boxes kept for one class before the best of all classes are taken.
+        regular_nms: suppress class by class; otherwise ("fast") once, on each anchor's best class.
+    """
+
+    score_threshold: float = 0.01
+    iou_threshold: float = 0.6
+    max_detections: int = 100
+    detections_per_class: int = 100
+    regular_nms: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("score_threshold", "iou_threshold"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"expected {name} in [0, 1], found {getattr(self, name)}")
+        for name in ("max_detections", "detections_per_class"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelDescription:
+    """What network a run folder holds, and how it detects.
+
+    Args:
+        detector: what all its subnets share.
+        subnet: the one architecture of a detector; None of a supernet.
+        categories: the object classes, in the order of the labels.
+        postprocess: how its outputs become detections.
+        holdout_fraction: part of the training images that it was not trained on, kept for scoring subnets.
+        training_images: fingerprint of the images that it was trained on.
+    """
+
+    detector: DetectorConfig
+    subnet: SubnetConfig | None
+    categories: tuple[Category, ...]
+    postprocess: PostProcessConfig
+    holdout_fraction: float = 0.0
+    training_images: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.categories) != self.detector.num_classes:
+            raise ValueError(f"expected {self.detector.num_classes} categories, found {len(self.categories)}")
+
+    @property
+    def columns(self) -> ClassColumns:
+        """The score columns of its `.tflite` file."""
+        return class_columns(self.categories)
+
+    def shipped_plan(self, subnet: SubnetConfig) -> LayerPlan:
+        """The layers of the `.tflite` file that a subnet becomes."""
+        return shipped_plan(self.detector, len(self.columns), subnet)

@@ -1,0 +1,332 @@
+"""The set of subnets that one supernet holds, and what they share: a search space is a YAML file of these values."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+from typing import Protocol, TypeVar
+
+from ofa_det.arch.layers import Activation, LayerSpec, Padding
+from ofa_det.arch.levels import HeadConfig, LevelSpec, NodeSpec
+from ofa_det.arch.subnet import BlockConfig, BlockKind, SubnetConfig
+
+T = TypeVar("T")
+Blocks = tuple[BlockConfig, ...]
+
+
+class Subnets(Protocol):
+    """Subnets that train together: a search space, or one architecture at several resolutions."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the square input, ascending, in pixels."""
+        ...
+
+    def __contains__(self, subnet: object) -> bool: ...
+
+    def largest(self, resolution: int | None = None) -> SubnetConfig:
+        """The subnet of most computation; `resolution` overrides the greatest."""
+        ...
+
+    def smallest(self, resolution: int | None = None) -> SubnetConfig:
+        """The subnet of least computation; `resolution` overrides the least."""
+        ...
+
+    def sample(self, rng: random.Random, resolution: int | None = None) -> SubnetConfig:
+        """A random subnet; `resolution` overrides its own."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneSubnet:
+    """One architecture.
+
+    Args:
+        subnet: the architecture; its own resolution is the one that ships.
+        resolutions: at which it trains, ascending, in pixels.
+    """
+
+    subnet: SubnetConfig
+    resolutions: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        _check_choices("resolutions", self.resolutions)
+
+    def __contains__(self, subnet: object) -> bool:
+        sizes = (*self.resolutions, self.subnet.resolution)
+        return isinstance(subnet, SubnetConfig) and subnet.stages == self.subnet.stages and subnet.resolution in sizes
+
+    def largest(self, resolution: int | None = None) -> SubnetConfig:
+        """The architecture, at its own resolution unless another is given."""
+        return self.subnet if resolution is None else replace(self.subnet, resolution=resolution)
+
+    smallest = largest
+
+    def sample(self, rng: random.Random, resolution: int | None = None) -> SubnetConfig:
+        """The architecture; only the resolution can be random."""
+        return self.largest(resolution or _draw(self.resolutions, rng))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """Blocks of one width, of which the first has the stride, and the choices they have.
+
+    Args:
+        width: output channels of each block.
+        stride: of the first block.
+        activation: behind expansion and spatial convolution.
+        squeeze_excite: whether each block has a channel gate (MobileNetV3, section 5.3).
+        depths: numbers of blocks that the stage may have, ascending.
+        kernel_sizes: odd sizes that a block may have, ascending.
+        expand_ratios: ratios that a block may have, ascending.
+        kinds: kinds that a block may have, the cheapest first.
+    """
+
+    width: int
+    activation: Activation
+    depths: tuple[int, ...]
+    kernel_sizes: tuple[int, ...]
+    expand_ratios: tuple[int, ...]
+    stride: int = 1
+    squeeze_excite: bool = False
+    kinds: tuple[BlockKind, ...] = ("inverted",)
+
+    def __post_init__(self) -> None:
+        for name in ("depths", "kernel_sizes", "expand_ratios"):
+            _check_choices(name, getattr(self, name))
+        if any(size % 2 == 0 for size in self.kernel_sizes):
+            raise ValueError(f"expected odd kernel_sizes, found {list(self.kernel_sizes)}")
+        if not self.kinds or len(set(self.kinds)) != len(self.kinds):
+            raise ValueError(f"expected distinct kinds of blocks, found {list(self.kinds)}")
+        if self.width < 1 or self.stride < 1:
+            raise ValueError(f"expected a width and a stride of at least 1, found {self.width} and {self.stride}")
+
+    def __contains__(self, blocks: object) -> bool:
+        return (
+            isinstance(blocks, tuple)
+            and len(blocks) in self.depths
+            and all(
+                block.kernel_size in self.kernel_sizes
+                and block.expand_ratio in self.expand_ratios
+                and block.kind in self.kinds
+                for block in blocks
+            )
+        )
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether there is nothing to choose."""
+        return self.count() == 1
+
+    def count(self) -> int:
+        """How many stages the choices allow."""
+        choices = len(self.kernel_sizes) * len(self.expand_ratios) * len(self.kinds)
+        return sum(int(choices**depth) for depth in self.depths)
+
+    def uniform(self, position: int) -> Blocks:
+        """Every choice at the same position of its list, the last where a list is shorter."""
+        block = self.block(position, position, position)
+        return (block,) * _at(self.depths, position)
+
+    def block(self, kernel: int, ratio: int, kind: int) -> BlockConfig:
+        """The block of these positions in the lists of choices; the last where a list is shorter."""
+        return BlockConfig(
+            kernel_size=_at(self.kernel_sizes, kernel),
+            expand_ratio=_at(self.expand_ratios, ratio),
+            kind=_at(self.kinds, kind),
+        )
+
+    def sample(self, rng: random.Random) -> Blocks:
+        """Every choice drawn uniformly."""
+        return tuple(self._sample_block(rng) for _ in range(_draw(self.depths, rng)))
+
+    def mutate(self, blocks: Blocks, rng: random.Random, probability: float) -> Blocks:
+        """Redraws each choice with the given probability; blocks that a deeper stage adds are drawn."""
+        depth = _maybe(len(blocks), self.depths, rng, probability)
+        kept = tuple(
+            BlockConfig(
+                kernel_size=_maybe(block.kernel_size, self.kernel_sizes, rng, probability),
+                expand_ratio=_maybe(block.expand_ratio, self.expand_ratios, rng, probability),
+                kind=_maybe(block.kind, self.kinds, rng, probability),
+            )
+            for block in blocks[:depth]
+        )
+        return kept + tuple(self._sample_block(rng) for _ in range(depth - len(kept)))
+
+    def crossover(self, first: Blocks, second: Blocks, rng: random.Random) -> Blocks:
+        """Takes each choice from one parent or the other; a block only one parent has comes from that one."""
+        if self.is_fixed:
+            return first
+        depth = len(rng.choice((first, second)))
+        return tuple(rng.choice([p[i] for p in (first, second) if i < len(p)]) for i in range(depth))
+
+    def larger(self, blocks: Blocks) -> Iterator[Blocks]:
+        """Every stage that is one choice above this one; an added block is the smallest."""
+        if (depth := _next(self.depths, len(blocks))) is not None:
+            yield blocks + (self.block(0, 0, 0),) * (depth - len(blocks))
+        for position, block in enumerate(blocks):
+            before, after = blocks[:position], blocks[position + 1 :]
+            if (kernel := _next(self.kernel_sizes, block.kernel_size)) is not None:
+                yield (*before, replace(block, kernel_size=kernel), *after)
+            if (ratio := _next(self.expand_ratios, block.expand_ratio)) is not None:
+                yield (*before, replace(block, expand_ratio=ratio), *after)
+            if (kind := self.kinds.index(block.kind) + 1) < len(self.kinds):
+                yield (*before, replace(block, kind=self.kinds[kind]), *after)
+
+    def _sample_block(self, rng: random.Random) -> BlockConfig:
+        return BlockConfig(
+            kernel_size=_draw(self.kernel_sizes, rng),
+            expand_ratio=_draw(self.expand_ratios, rng),
+            kind=_draw(self.kinds, rng),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """A backbone.
+
+    Args:
+        stem: first convolution, on the images.
+        stages: in order.
+        last: convolution behind the last stage, if there is one.
+        padding: where every convolution of the backbone puts its zeros.
+    """
+
+    stem: LayerSpec
+    stages: tuple[StageSpec, ...]
+    last: LayerSpec | None = None
+    padding: Padding = "same"
+
+    def __post_init__(self) -> None:
+        if not self.stages:
+            raise ValueError("expected at least one stage, found none")
+        for name, spec in (("stem", self.stem), ("last", self.last)):
+            if spec is not None and spec.kind != "conv":
+                raise ValueError(f"expected {name} to be a conv, found {spec.kind}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Independent choices of resolution, depth, kernel and expansion (Once-for-All, section 3.2), and what they share.
+
+    Args:
+        resolutions: sides of the square input, ascending, in pixels.
+        backbone: with the choices of each stage.
+        neck: layers between backbone and head, in order.
+        head: predictors.
+        levels: feature maps with anchors, the finest first.
+    """
+
+    resolutions: tuple[int, ...]
+    backbone: BackboneConfig
+    levels: tuple[LevelSpec, ...]
+    neck: tuple[NodeSpec, ...] = ()
+    head: HeadConfig = field(default_factory=HeadConfig)
+
+    def __post_init__(self) -> None:
+        _check_choices("resolutions", self.resolutions)
+        if not self.levels:
+            raise ValueError("expected at least one level, found none")
+        strides = [level.stride for level in self.levels]
+        if strides != sorted(strides):
+            raise ValueError(f"expected levels by ascending stride, found {strides}")
+        names = [node.name for node in self.neck]
+        if len(set(names)) != len(names):
+            raise ValueError(f"expected distinct names in the neck, found {names}")
+        # Names are paths of weights: what is a layer cannot be the folder of another.
+        if nested := [name for name in names if any(other.startswith(f"{name}.") for other in names)]:
+            raise ValueError(
+                f"expected no name in the neck that begins another, found {nested[0]!r}; call it {nested[0]}.out"
+            )
+
+    @property
+    def stages(self) -> tuple[StageSpec, ...]:
+        """Of the backbone."""
+        return self.backbone.stages
+
+    def __contains__(self, subnet: object) -> bool:
+        return (
+            isinstance(subnet, SubnetConfig)
+            and subnet.resolution in self.resolutions
+            and len(subnet.stages) == len(self.stages)
+            and all(blocks in stage for stage, blocks in zip(self.stages, subnet.stages, strict=True))
+        )
+
+    def count(self) -> int:
+        """How many subnets the space holds."""
+        return len(self.resolutions) * prod(stage.count() for stage in self.stages)
+
+    def largest(self, resolution: int | None = None) -> SubnetConfig:
+        """The subnet with every choice at its maximum; `resolution` overrides that one."""
+        return self._of(resolution or self.resolutions[-1], [stage.uniform(-1) for stage in self.stages])
+
+    def smallest(self, resolution: int | None = None) -> SubnetConfig:
+        """The subnet with every choice at its minimum; `resolution` overrides that one."""
+        return self._of(resolution or self.resolutions[0], [stage.uniform(0) for stage in self.stages])
+
+    def sample(self, rng: random.Random, resolution: int | None = None) -> SubnetConfig:
+        """A subnet with every choice drawn uniformly; `resolution` overrides that one."""
+        resolution = resolution or _draw(self.resolutions, rng)
+        return self._of(resolution, [stage.sample(rng) for stage in self.stages])
+
+    def mutate(self, subnet: SubnetConfig, rng: random.Random, probability: float = 0.1) -> SubnetConfig:
+        """Redraws each choice of `subnet` with the given probability; blocks that a deeper stage adds are drawn."""
+        pairs = zip(self.stages, subnet.stages, strict=True)
+        stages = [stage.mutate(blocks, rng, probability) for stage, blocks in pairs]
+        return self._of(_maybe(subnet.resolution, self.resolutions, rng, probability), stages)
+
+    def crossover(self, first: SubnetConfig, second: SubnetConfig, rng: random.Random) -> SubnetConfig:
+        """Takes each choice from one parent or the other; a block only one parent has comes from that one."""
+        pairs = zip(self.stages, first.stages, second.stages, strict=True)
+        stages = [stage.crossover(a, b, rng) for stage, a, b in pairs]
+        return self._of(rng.choice((first.resolution, second.resolution)), stages)
+
+    def larger_neighbours(self, subnet: SubnetConfig) -> list[SubnetConfig]:
+        """Every subnet of the same resolution that is one choice above `subnet`."""
+        return [
+            self._of(subnet.resolution, (*subnet.stages[:index], larger, *subnet.stages[index + 1 :]))
+            for index, stage in enumerate(self.stages)
+            for larger in stage.larger(subnet.stages[index])
+        ]
+
+    def covering(self) -> Iterator[SubnetConfig]:
+        """The largest subnet, then few others that together have every layer in each of its shapes.
+
+        A layer's shape follows from the choices of one block, so blocks that are alike within a stage show them all.
+        """
+        yield self.largest()
+        kernels = max(len(stage.kernel_sizes) for stage in self.stages)
+        ratios = max(len(stage.expand_ratios) for stage in self.stages)
+        kinds = max(len(stage.kinds) for stage in self.stages)
+        for kernel, ratio, kind in product(range(kernels), range(ratios), range(kinds)):
+            stages = [(stage.block(kernel, ratio, kind),) * stage.depths[-1] for stage in self.stages]
+            yield self._of(self.resolutions[-1], stages)
+
+    @staticmethod
+    def _of(resolution: int, stages: Sequence[Blocks]) -> SubnetConfig:
+        return SubnetConfig(resolution=resolution, stages=tuple(stages))
+
+
+def _check_choices(name: str, choices: tuple[int, ...]) -> None:
+    if not choices or list(choices) != sorted(set(choices)) or choices[0] < 1:
+        raise ValueError(f"expected {name} to be positive, distinct and ascending, found {list(choices)}")
+
+
+def _at(choices: Sequence[T], position: int) -> T:
+    return choices[min(position, len(choices) - 1)]
+
+
+def _draw(choices: Sequence[T], rng: random.Random) -> T:
+    """A uniform choice; one without alternative takes nothing from the random state."""
+    return choices[0] if len(choices) == 1 else rng.choice(choices)
+
+
+def _maybe(current: T, choices: Sequence[T], rng: random.Random, probability: float) -> T:
+    return rng.choice(choices) if len(choices) > 1 and rng.random() < probability else current
+
+
+def _next(choices: tuple[int, ...], current: int) -> int | None:
+    return next((choice for choice in choices if choice > current), None)

@@ -1,0 +1,1 @@
+"""Files between the steps: whole or not there, typed, each with one reader, one writer and an identity."""

@@ -1,0 +1,48 @@
+"""The configuration files that the package carries, search spaces among them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.records import from_plain, read_yaml
+
+
+def configs_folder() -> Path:
+    """`configs/`: inside the package where it is installed from a wheel, beside it in the sources."""
+    package = Path(__file__).parents[1]
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.with_name("configs")
+
+
+def find_config(room: str, name_or_path: str) -> Path:
+    """A YAML file of the user's, by its path, or one that the package carries, by its name.
+
+    Args:
+        room: folder of `configs/` that holds such files.
+        name_or_path: a path ends in .yaml or .yml.
+
+    Raises:
+        FileNotFoundError: there is none; the message lists the names.
+    """
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise FileNotFoundError(f"expected a YAML file, found nothing at {path}")
+        return path
+    folder = configs_folder() / room
+    if not (folder / f"{name_or_path}.yaml").is_file():
+        known = ", ".join(sorted(other.stem for other in folder.glob("*.yaml")))
+        raise FileNotFoundError(f"expected a YAML file or one of {known}, found {name_or_path!r}")
+    return folder / f"{name_or_path}.yaml"
+
+
+def read_space(name_or_path: str) -> SearchSpace:
+    """A search space from a YAML file, or one that the package carries, by its name.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: not a search space.
+    """
+    path = find_config("spaces", name_or_path)
+    return from_plain(SearchSpace, read_yaml(path), where=str(path))

@@ -1,0 +1,165 @@
+"""Scored subnets: what a search tells of each, and the measured AP that any search of the same supernet can use."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.ledger import Ledger
+from ofa_det.artefacts.records import from_plain, read_record, to_plain
+
+EVALUATIONS_FILE = "evaluations.jsonl"
+MEASURED_FOLDER = "measured_ap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is known of one scored subnet.
+
+    Args:
+        subnet: the network.
+        ap: average precision on the held-out part of the training set, as a fraction.
+        latency_ms: predicted latency.
+        macs: multiply-accumulates of one image.
+        parameters: of the file.
+    """
+
+    subnet: SubnetConfig
+    ap: float
+    latency_ms: float
+    macs: int
+    parameters: int
+
+    @property
+    def rank(self) -> tuple[float, float, SubnetConfig]:
+        """Sorts the best first; a total order, so that ties do not depend on the order of discovery."""
+        return -self.ap, self.latency_ms, self.subnet
+
+    def to_entry(self) -> dict[str, Any]:
+        """One line of `evaluations.jsonl`."""
+        return {**to_plain(self), "subnet": str(self.subnet)}
+
+    @classmethod
+    def from_entry(cls, entry: Mapping[str, Any], *, where: str) -> Evaluation:
+        """Inverse of `to_entry`.
+
+        Raises:
+            ValueError: keys that are missing, unknown or of another type.
+        """
+        return from_plain(cls, {**entry, "subnet": to_plain(_parse_subnet(entry, where))}, where=where)
+
+
+class EvaluationLog:
+    """`evaluations.jsonl` of one search.
+
+    Args:
+        ledger: the file.
+
+    Raises:
+        ValueError: an entry is no evaluation.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        found = (Evaluation.from_entry(entry, where=str(ledger.path)) for entry in ledger.entries)
+        self._by_subnet = {evaluation.subnet: evaluation for evaluation in found}
+
+    def __len__(self) -> int:
+        return len(self._by_subnet)
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Appends an evaluation, unless the file holds it.
+
+        Raises:
+            ValueError: the file holds another evaluation of this subnet.
+        """
+        known = self._by_subnet.get(evaluation.subnet)
+        if known is None:
+            self._ledger.append(evaluation.to_entry())
+            self._by_subnet[evaluation.subnet] = evaluation
+        elif known != evaluation:
+            raise ValueError(
+                f"expected {known.to_entry()} as recorded in {self._ledger.path}, found {evaluation.to_entry()}; "
+                "choose another --output"
+            )
+
+
+class MeasuredAp:
+    """AP by subnet, for all searches that would measure the same.
+
+    Args:
+        folder: takes a file for each identity.
+        identity: everything that AP depends on but the subnet.
+
+    Raises:
+        ValueError: an entry is no measurement.
+    """
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        digest = hashlib.sha256(json.dumps(to_plain(identity), sort_keys=True).encode()).hexdigest()
+        self._ledger = Ledger.open(folder / f"{digest[:16]}.jsonl", identity)
+        where = str(self._ledger.path)
+        self._ap: dict[str, float] = {}
+        for entry in self._ledger.entries:
+            subnet = _parse_subnet(entry, where)
+            self._ap[str(subnet)] = from_plain(float, entry.get("ap"), where=where)
+
+    def __len__(self) -> int:
+        return len(self._ap)
+
+    def get(self, subnet: SubnetConfig) -> float | None:
+        """The AP of a subnet, if it was measured."""
+        return self._ap.get(str(subnet))
+
+    def add(self, subnet: SubnetConfig, ap: float) -> None:
+        """Keeps a measurement."""
+        self._ledger.append({"subnet": str(subnet), "ap": ap})
+        self._ap[str(subnet)] = ap
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenSubnet:
+    """`subnet.json`: the result of a search.
+
+    Args:
+        subnet: the network.
+        ap: on held-out training images, with the supernet's weights, as a fraction.
+        latency_ms, latency_error_ms: predicted latency and its standard error.
+        device, runtime, precision: what it is the latency of.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    subnet: SubnetConfig
+    ap: float | None = None
+    latency_ms: float | None = None
+    latency_error_ms: float | None = None
+    device: str | None = None
+    runtime: str | None = None
+    precision: str | None = None
+
+
+def _parse_subnet(entry: Mapping[str, Any], where: str) -> SubnetConfig:
+    try:
+        return SubnetConfig.parse(str(entry.get("subnet", "")))
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def read_subnet(text: str) -> SubnetConfig:
+    """A subnet from a `subnet.json`, or written out as `SubnetConfig.parse` takes it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: not a subnet.
+    """
+    if Path(text).suffix != ".json":
+        return SubnetConfig.parse(text)
+    if not Path(text).is_file():
+        raise FileNotFoundError(f"expected a subnet.json, found nothing at {text}; search one with search_det")
+    return read_record(text, ChosenSubnet).subnet

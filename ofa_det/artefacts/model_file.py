@@ -1,0 +1,54 @@
+"""`model.safetensors`: weights whose header says what network they belong to. Reading it needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from ofa_det.arch.description import ModelDescription
+from ofa_det.artefacts.records import from_plain, to_plain
+
+SCHEMA_VERSION = 2
+MODEL_FILE = "model.safetensors"
+CONFIG_FILE = "config.yaml"
+_HEADER_KEY = "ofa_det"
+
+
+def description_header(description: ModelDescription) -> dict[str, str]:
+    """The description as metadata of a safetensors file."""
+    return {_HEADER_KEY: json.dumps({"schema_version": SCHEMA_VERSION, **to_plain(description)})}
+
+
+def read_description(run_folder: str | os.PathLike[str]) -> ModelDescription:
+    """Reads what network a run folder holds, without its weights.
+
+    Raises:
+        FileNotFoundError: no model in the folder.
+        ValueError: a file of another kind or schema version.
+    """
+    path = Path(run_folder) / MODEL_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"expected a run folder with {MODEL_FILE}, found none in {run_folder}; was its training finished?"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {}).get(_HEADER_KEY, "{}"))
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(f"expected weights in {path}, found {error}") from error
+    found = header.pop("schema_version", None)
+    if found != SCHEMA_VERSION:
+        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {found}; train it anew")
+    return from_plain(ModelDescription, header, where=str(path))
+
+
+def model_sha256(path: str | os.PathLike[str]) -> str:
+    """Hash of a model file, for a run folder that of its weights, as hexadecimal digits."""
+    path = Path(path)
+    with (path / MODEL_FILE if path.is_dir() else path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

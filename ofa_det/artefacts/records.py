@@ -1,0 +1,193 @@
+"""Typed records as JSON or YAML: dataclasses to plain values and, strictly, back."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from ofa_det.artefacts.files import read_json, write_json
+
+T = TypeVar("T")
+
+
+class Record(Protocol):
+    """A dataclass with a file format of its own."""
+
+    SCHEMA_VERSION: ClassVar[int]
+    __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
+
+RecordT = TypeVar("RecordT", bound=Record)
+
+
+def to_plain(value: Any) -> Any:
+    """A value of dataclasses, mappings and sequences as JSON types."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: to_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: to_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_plain(item) for item in value]
+    return value
+
+
+def from_plain(kind: type[T], value: Any, *, where: str) -> T:
+    """Inverse of `to_plain`.
+
+    Args:
+        kind: a dataclass whose fields are dataclasses, tuples, mappings, optional or plain types.
+        value: JSON types; fields with a default may be missing.
+        where: what is read, for the error.
+
+    Raises:
+        ValueError: a key that is unknown or missing, a value of another type, or one that `kind` refuses.
+    """
+    try:
+        found: T = _convert(kind, value, "")
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    return found
+
+
+def write_record(path: str | os.PathLike[str], record: Record) -> None:
+    """Writes a record with its `schema_version`, atomically."""
+    write_json(path, {"schema_version": record.SCHEMA_VERSION, **to_plain(record)})
+
+
+def read_record(path: str | os.PathLike[str], kind: type[RecordT]) -> RecordT:
+    """Reads a record.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: another schema version, or not such a record.
+    """
+    return parse_record(read_json(path), kind, where=os.fspath(path))
+
+
+def parse_record(content: Any, kind: type[RecordT], *, where: str) -> RecordT:
+    """Reads a record from JSON types.
+
+    Raises:
+        ValueError: another schema version, or not such a record.
+    """
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != kind.SCHEMA_VERSION:
+        raise ValueError(f"expected {where} of schema_version {kind.SCHEMA_VERSION}, found {found}; make it anew")
+    return from_plain(kind, {key: item for key, item in content.items() if key != "schema_version"}, where=where)
+
+
+class _BlockDumper(yaml.SafeDumper):
+    """Writes an option a line, lists within their line."""
+
+
+_BlockDumper.add_representer(
+    list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, flow_style=True)
+)
+
+
+def to_yaml(value: Any) -> str:
+    """A dataclass or mapping as complete YAML."""
+    text: str = yaml.dump(to_plain(value), Dumper=_BlockDumper, sort_keys=False, width=120)
+    return text
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """Reads a YAML file.
+
+    Raises:
+        ValueError: the file is not YAML.
+    """
+    try:
+        return yaml.safe_load(Path(path).read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = " ".join(str(error).split())  # PyYAML writes several lines.
+        raise ValueError(f"expected YAML in {os.fspath(path)}, found {found}") from error
+
+
+def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, where: str, mend: str) -> None:
+    """Refuses to go on with what belongs to something else.
+
+    Args:
+        found: identity that a file states.
+        expected: identity that is wanted.
+        where: the file.
+        mend: what the user can do.
+
+    Raises:
+        ValueError: naming the first key that differs.
+    """
+    wanted = json.loads(json.dumps(to_plain(expected)))  # As the file would hold it, so that tuples equal lists.
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise ValueError(f"expected {key} {wanted.get(key)!r:.80} in {where}, found {found.get(key)!r:.80}; {mend}")
+
+
+def _convert(kind: Any, value: Any, path: str) -> Any:
+    """`value` as `kind`; `path` says where in the record it stands."""
+    origin, arguments = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        (inner,) = (argument for argument in arguments if argument is not type(None))
+        return _convert(inner, value, path)
+    if origin is Literal:
+        return value if value in arguments else _fail(path, f"one of {', '.join(map(repr, arguments))}", value)
+    if origin is tuple:
+        return _convert_tuple(arguments, value, path)
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            return _fail(path, "an object", value)
+        return {key: _convert(arguments[1], item, f"{path}.{key}") for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _convert_dataclass(kind, value, path)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    return _fail(path, f"{'an' if kind is int else 'a'} {kind.__name__}", value)
+
+
+def _convert_tuple(arguments: tuple[Any, ...], value: Any, path: str) -> tuple[Any, ...]:
+    if not isinstance(value, list | tuple):
+        return _fail(path, "a list", value)
+    if arguments[-1] is Ellipsis:
+        arguments = (arguments[0],) * len(value)
+    if len(arguments) != len(value):
+        return _fail(path, f"a list of {len(arguments)}", value)
+    items = enumerate(zip(arguments, value, strict=True))
+    return tuple(_convert(kind, item, f"{path}[{index}]") for index, (kind, item) in items)
+
+
+def _convert_dataclass(kind: Any, value: Any, path: str) -> Any:
+    if not isinstance(value, Mapping):
+        return _fail(path, "an object", value)
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}
+    if unknown := value.keys() - fields.keys():
+        raise ValueError(f"expected keys of {', '.join(fields)}{_at(path)}, found {min(unknown, key=str)!r}")
+    needed = (dataclasses.MISSING, dataclasses.MISSING)
+    missing = [n for n, f in fields.items() if n not in value and (f.default, f.default_factory) == needed]
+    if missing:
+        raise ValueError(f"expected {missing[0]!r}{_at(path)}, found none")
+    hints = get_type_hints(kind)
+    converted = {name: _convert(hints[name], item, f"{path}.{name}") for name, item in value.items()}
+    try:
+        return kind(**converted)
+    except ValueError as error:
+        raise ValueError(f"{error}{_at(path)}") from error
+
+
+def _fail(path: str, expected: str, value: Any) -> NoReturn:
+    raise ValueError(f"expected {expected}{_at(path)}, found {value!r:.60}")
+
+
+def _at(path: str) -> str:
+    return f" at {path.removeprefix('.')}" if path else ""

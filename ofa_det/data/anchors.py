@@ -1,0 +1,88 @@
+"""Where a detector's anchors come from."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ofa_det.arch.levels import AnchorFit, AnchorSizes, ssd_anchor_sizes
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.records import read_record
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.detection.anchors import fit_anchors
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorConfig:
+    """Where a detector's anchors come from.
+
+    Args:
+        source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, or a JSON file that fit-anchors wrote.
+        count: shapes to fit; a level that gets none of them keeps one stock anchor.
+    """
+
+    source: str = "fit"
+    count: int = 9
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"expected count >= 1, found {self.count}")
+
+
+def choose_anchors(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> AnchorSizes:
+    """The anchors of a detector.
+
+    Args:
+        config: where they come from.
+        dataset: the training images, to whose boxes anchors are fitted.
+        space: its levels and resolutions.
+        seed: of the fitting; not negative.
+
+    Returns:
+        The sizes for each level.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of other content or for another number of levels, or fewer boxes than anchors to fit.
+    """
+    if config.source == "ssd":
+        return ssd_anchor_sizes(len(space.levels))
+    if config.source != "fit":
+        return _read(Path(config.source), len(space.levels)).anchor_sizes
+    fit = fit_to_dataset(dataset, space, count=config.count, seed=seed)
+    logger.info(
+        "anchors fitted to the training boxes: %.1f %% of them above IoU 0.5 (stock anchors: %.1f %%)",
+        100 * fit.recall,
+        100 * fit.stock_recall,
+    )
+    return fit.anchor_sizes
+
+
+def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed: int) -> AnchorFit:
+    """Fits anchors to the boxes of a data set, for the levels of a space at its greatest resolution.
+
+    Raises:
+        ValueError: fewer boxes than anchors.
+    """
+    return fit_anchors(
+        dataset.box_sizes(),
+        cell_sizes=[1 / level.cells(space.resolutions[-1]) for level in space.levels],
+        num_anchors=count,
+        evenly=space.head.shared,
+        seed=seed,
+    )
+
+
+def _read(path: Path, num_levels: int) -> AnchorFit:
+    if not path.is_file():
+        raise FileNotFoundError(f"expected anchors from fit, ssd or a JSON file of fit-anchors, found {str(path)!r}")
+    fit = read_record(path, AnchorFit)
+    if len(fit.anchor_sizes) != num_levels:
+        raise ValueError(
+            f"expected anchors of {num_levels} levels in {path}, found {len(fit.anchor_sizes)}; fit them to this "
+            "search space"
+        )
+    return fit

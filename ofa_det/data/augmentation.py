@@ -1,0 +1,215 @@
+"""Random transforms of training images and their boxes.
+
+Import this module where images are varied and nowhere else: albumentations takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# albumentations asks a server for a newer release while it is imported; training has no business on the network.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+import albumentations as A
+
+from ofa_det.data.annotations import Annotations
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.images import MID_GREY, stretch
+
+MIN_VISIBILITY = 0.3
+"""Share of an object's area that has to stay in the window (SSD, section 2.2 keeps boxes by their centre instead)."""
+
+_ATTEMPTS = 10
+_TILE_STREAM = 2  # Tells the tiles' seeds from what else is made of a draw's seed.
+
+LabelledImage = tuple[NDArray[np.uint8], Annotations]
+"""(H, W, 3) and its boxes."""
+
+
+class Augmenter:
+    """Varies images and fits them to the network's input; the same arguments give the same result.
+
+    One image fills the input. Four are varied each on its own and tiled 2 x 2 (mosaic, YOLOv4, section 3.3). Differs
+    from the paper: the tiles meet in the middle, since each image already has a random window.
+
+    Boxes are clipped to the window. Of what the window cuts off, nothing is trained as background: objects and crowd
+    regions of which less than 0.3 of the area is left are ignored. Boxes that come out narrower or lower than 1 px are
+    dropped.
+
+    Args:
+        config: what to vary.
+    """
+
+    def __init__(self, config: AugmentationConfig) -> None:
+        self._config = config
+        self._pipelines: dict[tuple[int, int], A.Compose] = {}  # By (height, width) of their result.
+
+    def __call__(self, images: Sequence[LabelledImage], *, resolution: int, seed: int) -> LabelledImage:
+        """Makes one training sample.
+
+        Args:
+            images: one, or the four of a mosaic, in reading order.
+            resolution: side of the square result, in pixels.
+            seed: of every random choice.
+
+        Returns:
+            (resolution, resolution, 3) and the boxes that remain, in their order.
+
+        Raises:
+            ValueError: neither one image nor four.
+        """
+        if len(images) == 1:
+            return self._vary(*images[0], (resolution, resolution), seed)
+        if len(images) != 4:
+            raise ValueError(f"expected one image or the four of a mosaic, found {len(images)}")
+        return self._mosaic(images, resolution, seed)
+
+    def _mosaic(self, images: Sequence[LabelledImage], resolution: int, seed: int) -> LabelledImage:
+        half = resolution // 2  # Of an odd resolution, the lower and the right tiles get the pixel that is left.
+        spans = (0, half), (half, resolution)
+        seeds = np.random.SeedSequence((seed, _TILE_STREAM)).generate_state(4, np.uint64).tolist()
+        canvas = np.empty((resolution, resolution, 3), np.uint8)
+        found = []
+        for whole, tile_seed, ((top, bottom), (left, right)) in zip(images, seeds, product(spans, spans), strict=True):
+            height, width = bottom - top, right - left
+            canvas[top:bottom, left:right], inside = self._vary(*whole, (height, width), tile_seed)
+            boxes_px = inside.boxes * (width, height, width, height) + (left, top, left, top)
+            found.append(replace(inside, boxes=(boxes_px / resolution).astype(np.float32)))
+        return canvas, Annotations.joined(found)
+
+    def _vary(
+        self, image: NDArray[np.uint8], annotations: Annotations, size: tuple[int, int], seed: int
+    ) -> LabelledImage:
+        if size not in self._pipelines:
+            self._pipelines[size] = _build_pipeline(self._config, size)
+        pipeline = self._pipelines[size]
+        pipeline.set_random_seed(seed)
+        rows = np.column_stack([annotations.boxes, annotations.labels, annotations.ignored]).astype(np.float32)
+        result = pipeline(image=image, bboxes=rows)
+        rows = np.asarray(result["bboxes"], np.float32)
+        if not len(rows):
+            return result["image"], Annotations.none()
+        return result["image"], Annotations(
+            boxes=rows[:, :4].clip(0, 1), labels=rows[:, 4].astype(np.int64), ignored=rows[:, 5] > 0
+        )
+
+
+def _build_pipeline(config: AugmentationConfig, size: tuple[int, int]) -> A.Compose:
+    """Window and stretch first, so that flips and colours are computed on the few pixels that remain."""
+    jitter = config.colour_jitter
+    colours = A.ColorJitter(
+        brightness=(1 - jitter, 1 + jitter),
+        contrast=(1 - jitter, 1 + jitter),
+        saturation=(1 - jitter, 1 + jitter),
+        hue=(-config.hue_jitter, config.hue_jitter),
+        p=float(jitter > 0 or config.hue_jitter > 0),
+    )
+    return A.Compose(
+        [
+            RandomWindow(config, size),
+            A.HorizontalFlip(p=config.horizontal_flip),
+            A.VerticalFlip(p=config.vertical_flip),
+            colours,
+        ],
+        bbox_params=A.BboxParams(format="albumentations", min_width=1, min_height=1, clip=True),
+    )
+
+
+class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations carries no types
+    """Stretches a random window of the image, which may reach beyond it, to a given size.
+
+    Magnification and aspect ratio are drawn log-uniformly and relative to the image, so that the mean distortion is
+    that of the plain stretch. Of the windows drawn, the first that keeps a box is taken, the whole image if none does.
+
+    Args:
+        config: bounds of the window.
+        size: (height, width) of the result, in pixels.
+    """
+
+    _targets = (A.core.type_definitions.Targets.IMAGE, A.core.type_definitions.Targets.BBOXES)
+
+    def __init__(self, config: AugmentationConfig, size: tuple[int, int]) -> None:
+        super().__init__(p=1.0)
+        self.config = config
+        self.size = size
+
+    @property
+    def targets_as_params(self) -> list[str]:
+        """The window depends on the boxes."""
+        return ["bboxes"]
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Draws the window, in pixels as x1, y1, x2, y2."""
+        height, width = params["shape"][:2]
+        if self.py_random.random() < self.config.zoom:
+            for _ in range(_ATTEMPTS):
+                window = self._draw_window(height, width)
+                if not len(data["bboxes"]) or not _are_fragments(data["bboxes"], (height, width), window).all():
+                    return {"window": window}
+        return {"window": (0, 0, width, height)}
+
+    def apply(self, img: NDArray[np.uint8], window: tuple[int, int, int, int], **params: Any) -> NDArray[np.uint8]:
+        """Cuts the window out of the image; what lies beyond it is grey."""
+        height, width = img.shape[:2]
+        x1, y1, x2, y2 = window
+        part = img[max(0, y1) : min(height, y2), max(0, x1) : min(width, x2)]
+        margins = max(0, -y1), max(0, y2 - height), max(0, -x1), max(0, x2 - width)
+        if any(margins):
+            grey = (MID_GREY,) * 3
+            part = np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=grey), np.uint8)
+        return stretch(part, self.size)
+
+    def apply_to_bboxes(
+        self, bboxes: NDArray[np.float32], window: tuple[int, int, int, int], **params: Any
+    ) -> NDArray[np.float32]:
+        """Moves boxes into the window and marks fragments; parts beyond it are left to the pipeline to clip.
+
+        Args:
+            bboxes: (G, 6) normalised xyxy, label, ignored.
+            window: in pixels as x1, y1, x2, y2.
+            params: `shape` of the image.
+        """
+        height, width = params["shape"][:2]
+        x1, y1, x2, y2 = window
+        moved = bboxes.copy()
+        moved[:, [0, 2]] = (bboxes[:, [0, 2]] * width - x1) / (x2 - x1)
+        moved[:, [1, 3]] = (bboxes[:, [1, 3]] * height - y1) / (y2 - y1)
+        moved[_are_fragments(bboxes, (height, width), window), 5] = 1
+        return moved
+
+    def _draw_window(self, height: int, width: int) -> tuple[int, int, int, int]:
+        config = self.config
+        side = math.exp(-self.py_random.uniform(math.log(config.min_magnification), math.log(config.max_magnification)))
+        stretched = math.exp(self.py_random.uniform(-0.5, 0.5) * math.log(config.aspect_jitter))
+        bounds = []
+        for length, share in ((width, side * stretched), (height, side / stretched)):
+            extent = max(1, round(length * share))
+            start = round(self.py_random.uniform(0, length - extent))
+            bounds.append((start, start + extent))
+        (x1, x2), (y1, y2) = bounds
+        return x1, y1, x2, y2
+
+
+def _are_fragments(
+    bboxes: NDArray[np.float32], image_size: tuple[int, int], window: tuple[int, int, int, int]
+) -> NDArray[np.bool_]:
+    """(G,) whether less than `MIN_VISIBILITY` of a box's area lies in the window.
+
+    Args:
+        bboxes: (G, 4 or more) normalised xyxy.
+        image_size: (height, width), in pixels.
+        window: in pixels as x1, y1, x2, y2.
+    """
+    height, width = image_size
+    boxes_px = bboxes[:, :4] * np.array([width, height, width, height])
+    low, high = np.maximum(boxes_px[:, :2], window[:2]), np.minimum(boxes_px[:, 2:], window[2:])
+    visibility = (high - low).clip(0).prod(axis=1) / (boxes_px[:, 2:] - boxes_px[:, :2]).prod(axis=1)
+    return np.asarray(visibility.astype(np.float32) < MIN_VISIBILITY)

@@ -1,0 +1,164 @@
+"""Predicted latency of whatever stands for a network: a run folder, a subnet, a published network, a file."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from ofa_det.arch.detector import DetectorConfig, detector_plan
+from ofa_det.arch.layers import Layer
+from ofa_det.arch.levels import ssd_anchor_sizes
+from ofa_det.arch.ofa_formats import parse_ofa_classifier
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.evaluations import read_subnet
+from ofa_det.artefacts.files import read_json
+from ofa_det.artefacts.model_file import read_description
+from ofa_det.latency.latencies import LatencyPrediction, Precision
+from ofa_det.latency.model import latency_model
+from ofa_det.latency.tflite_file import read_tflite
+
+COCO_CLASSES: Final = 80
+OFA_SPACES: Final = ("ofa_mbv3_w1.0", "ofa_mbv3_w1.2")
+"""The search spaces that the published once-for-all networks are from."""
+
+_RUN_CONFIG: Final = "run.config"
+_SUBNET_TEXT: Final = re.compile(r"r\d+\s")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictLatencyConfig:
+    """What to predict.
+
+    Args:
+        model: run folder, subnet.json of a search, subnet written out ("r320 k3e1 k3e6.k5e4 ..."), once-for-all
+            net.config with its run.config beside it, or any .tflite file. A run folder of a supernet gives its smallest
+            and largest subnet.
+        device: phone whose latency is meant, such as pixel2 (one thread on a large core).
+        precision: of the network; by default that of a .tflite file, and uint8 of anything else.
+        runtime: software on the device, by default the device's usual one. Of pixel2 a version of TensorFlow Lite:
+            tflite-2019-v3 (of the MobileNetV3 authors, the default), tflite-2019, tflite-2018, or xnnpack-2020 (float32
+            only).
+        supernet: run folder with the classes, anchors and widths that a subnet belongs to; by default a detector of 80
+            classes is assumed.
+        space: search space of a subnet without --supernet, a YAML file or the name of one that is shipped.
+    """
+
+    model: str
+    device: str = "pixel2"
+    precision: Precision | None = None
+    runtime: str | None = None
+    supernet: str | None = None
+    space: str = "ssdlite_mbv3"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedPrediction:
+    """The predicted latency of one network.
+
+    Args:
+        name: which of several it is: the "smallest" or "largest" subnet of a supernet; else empty.
+        prediction: its latency.
+        uncounted_ops: number of ops in a `.tflite` file that the prediction leaves out, by name.
+    """
+
+    name: str
+    prediction: LatencyPrediction
+    uncounted_ops: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    layers: tuple[Layer, ...]
+    precision: Precision = "uint8"
+    name: str = ""
+    uncounted_ops: Mapping[str, int] = field(default_factory=dict)
+
+
+def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]:
+    """Predicts the latency of each network that `config.model` stands for; reads no weights.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: not such a file, or an unknown device, precision or runtime.
+    """
+    return tuple(_predict(config, network) for network in _networks(config))
+
+
+def _predict(config: PredictLatencyConfig, network: _Network) -> NamedPrediction:
+    model = latency_model(config.device, precision=config.precision or network.precision, runtime=config.runtime)
+    prediction = model.predict(network.layers)
+    return NamedPrediction(name=network.name, prediction=prediction, uncounted_ops=network.uncounted_ops)
+
+
+def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
+    path = Path(config.model)
+    written_out = _SUBNET_TEXT.match(config.model) is not None
+    kinds = "expected a run folder, a subnet (subnet.json or 'r320 k3e1 ...'), a net.config or a .tflite file"
+    if not written_out and not path.exists():
+        raise FileNotFoundError(f"{kinds}, found none at {path}")
+    if written_out or path.suffix == ".json":
+        return (_of_subnet(read_subnet(config.model), config),)
+    if config.supernet is not None:
+        raise ValueError(f"expected --supernet with a subnet alone, found it with {path}; leave it out")
+    if path.is_dir():
+        return _of_run_folder(path)
+    if path.suffix == ".tflite":
+        return (_of_tflite(path, config.precision),)
+    if path.suffix == ".config":
+        return (_of_ofa_files(path),)
+    raise ValueError(f"{kinds}, found {path}")
+
+
+def _of_run_folder(path: Path) -> tuple[_Network, ...]:
+    description = read_description(path)
+    if description.subnet is not None:
+        return (_Network(layers=description.shipped_plan(description.subnet).layers),)
+    space = description.detector.space
+    return tuple(
+        _Network(layers=description.shipped_plan(subnet).layers, name=name)
+        for name, subnet in (("smallest", space.smallest()), ("largest", space.largest()))
+    )
+
+
+def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
+    if config.supernet is not None:
+        description = read_description(config.supernet)
+        if subnet not in description.detector.space:
+            raise ValueError(f"expected a subnet of the supernet in {config.supernet}, found {subnet}")
+        return _Network(layers=description.shipped_plan(subnet).layers)
+    logger.warning(
+        "assuming a detector of %d classes in the space %s; --supernet RUN_FOLDER gives the real one",
+        COCO_CLASSES,
+        config.space,
+    )
+    space = read_space(config.space)
+    fitted = all(level.anchors for level in space.levels)
+    anchor_sizes = tuple(level.anchors for level in space.levels) if fitted else ssd_anchor_sizes(len(space.levels))
+    detector = DetectorConfig.of(space, num_classes=COCO_CLASSES, anchor_sizes=anchor_sizes)
+    return _Network(layers=detector_plan(detector, subnet).folded().layers)
+
+
+def _of_ofa_files(net_config: Path) -> _Network:
+    run_config = net_config.with_name(_RUN_CONFIG)
+    if not run_config.is_file():
+        raise FileNotFoundError(f"expected {_RUN_CONFIG} beside {net_config} for the resolution, found none")
+    net, run = read_json(net_config), read_json(run_config)
+    try:
+        classifier = parse_ofa_classifier(net, run, [read_space(name) for name in OFA_SPACES])
+    except ValueError as error:
+        raise ValueError(f"{net_config}: {error}") from error
+    return _Network(layers=classifier.plan.layers)
+
+
+def _of_tflite(path: Path, precision: Precision | None) -> _Network:
+    network = read_tflite(path)
+    if precision not in (None, network.precision):
+        logger.warning("%s is a %s network; predicting it as %s", path, network.precision, precision)
+    return _Network(layers=network.layers, precision=network.precision, uncounted_ops=network.uncounted_ops)

@@ -1,0 +1,82 @@
+"""What a training is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+
+from ofa_det.arch.description import PostProcessConfig
+from ofa_det.data.anchors import AnchorConfig
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.splits import DataConfig
+from ofa_det.detection.assignment import MatcherConfig
+from ofa_det.detection.losses import LossConfig
+from ofa_det.training.schedule import ScheduleConfig
+
+OF_THE_SUPERNET = ("space", "anchors", "postprocess")
+"""Options that come with a supernet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Training of a supernet or of one subnet.
+
+    Args:
+        data: the data set, in COCO layout.
+        output: run folder.
+        resume: go on from the run folder's last.ckpt, with the same options.
+        seed: of weights, draws and subnets; on a CPU the same seed gives the same weights.
+        supernet: run folder to take the weights of `subnet` from; space, anchors and postprocess come with them.
+        subnet: the one subnet to train, as a subnet.json or written out ("r320 k3e1 k3e3.k3e3 ...", a word a stage);
+            without it the whole space trains.
+        resolutions: sides of the input that `subnet` trains at, in pixels; by default its own alone.
+        space: search space, a YAML file or the name of one in configs/spaces.
+        anchors: of the levels.
+        augmentation: how training images are varied.
+        matcher: assignment of anchors to objects.
+        losses: weights of the losses.
+        schedule: length and pace.
+        postprocess: how outputs become detections, in validation, search, and the exported file.
+        num_workers: processes that prepare batches; 0 prepares them in the main process.
+        calibration_images: training images for batch-norm statistics.
+        checkpoint_every: images between two resume states.
+        validate_every: images between two validations.
+        accelerator: torch device, as Lightning Fabric names it, for example auto, cpu or cuda.
+    """
+
+    data: DataConfig
+    output: str = "runs/train"
+    resume: bool = False
+    seed: int = 0
+    supernet: str | None = None
+    subnet: str | None = None
+    resolutions: tuple[int, ...] | None = None
+    space: str = "ssdlite_mbv3"
+    anchors: AnchorConfig = field(default_factory=AnchorConfig)
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    matcher: MatcherConfig = field(default_factory=MatcherConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
+    num_workers: int = 1
+    calibration_images: int = 128
+    checkpoint_every: int = 2_000
+    validate_every: int = 5_000
+    accelerator: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.subnet is None and (self.supernet is not None or self.resolutions is not None):
+            given = "supernet" if self.supernet is not None else "resolutions"
+            raise ValueError(f"expected --subnet with --{given}, found none; search one with search_det")
+        if self.supernet is not None:
+            self._expect_defaults(OF_THE_SUPERNET)
+        for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
+        if self.num_workers < 0:
+            raise ValueError(f"expected num_workers >= 0, found {self.num_workers}")
+
+    def _expect_defaults(self, names: tuple[str, ...]) -> None:
+        for option in fields(self):
+            default = option.default_factory() if callable(option.default_factory) else option.default
+            if option.name in names and getattr(self, option.name) != default:
+                raise ValueError(f"expected no --{option.name} with --supernet, which has its own, found one")

@@ -1,0 +1,178 @@
+"""A training from config to run folder."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from lightning.fabric import Fabric
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+from ofa_det.arch.classes import check_categories
+from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.evaluations import read_subnet
+from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE
+from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
+from ofa_det.data.anchors import choose_anchors
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.loading import Batch, training_loader
+from ofa_det.data.splits import open_split
+from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.models.calibration import calibrated, calibration_batches
+from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.run_folder import load_supernet, save_model
+from ofa_det.models.supernet import Supernet
+from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
+from ofa_det.training.loop import run_loop, step_subnets
+from ofa_det.training.state import CHECKPOINT_FILE
+from ofa_det.training.validation import Validator
+
+logger = logging.getLogger(__name__)
+MAY_CHANGE = ("output", "resume", "num_workers", "checkpoint_every", "validate_every", "accelerator")
+"""Options that a resumed run may have otherwise than the run began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """A finished training.
+
+    Args:
+        model_file: weights and description.
+        description: what network it is.
+    """
+
+    model_file: Path
+    description: ModelDescription
+
+
+def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
+    """Trains a supernet or one subnet, validates it, and writes the run folder.
+
+    Args:
+        config: of the training.
+        progress: show a progress bar.
+
+    Raises:
+        FileNotFoundError: no such data, supernet, space or subnet.
+        ValueError: data or options that do not serve, or a run folder that is in use.
+    """
+    run_folder = Path(config.output)
+    _open_run_folder(run_folder, config)
+    torch.manual_seed(config.seed)
+    dataset, watched = _open_splits(config)
+    network, description = build_network(config, dataset)
+    scorer = SubnetScorer(
+        description, calibration=dataset, calibration_images=config.calibration_images, scored=watched
+    )
+    averaged = run_loop(
+        network,
+        config,
+        fabric=_fabric(config),
+        batches=lambda first_step: _batches(config, network, dataset, first_step),
+        validate=Validator(scorer, watched, run_folder),
+        progress=progress,
+    )
+    save_model(run_folder, description, _shipped(averaged, description.subnet, config, dataset))
+    return TrainResult(model_file=run_folder / MODEL_FILE, description=description)
+
+
+def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionNetwork, ModelDescription]:
+    """The network to train, and what it is: a supernet, a subnet of a trained one, or a subnet from scratch."""
+    subnet = None if config.subnet is None else read_subnet(config.subnet)
+    holdout_fraction, training_images = config.data.holdout_fraction, dataset.fingerprint()
+    if config.supernet is not None and subnet is not None:
+        trained = load_supernet(config.supernet)
+        expected = trained.description.categories
+        check_categories(dataset.categories, expected, source=config.data.train_annotations, of=config.supernet)
+        detector = Detector(trained.network.config, subnet, config.resolutions)
+        detector.load_state_dict(trained.network.extract(subnet).state_dict())
+        return detector, replace(
+            trained.description, subnet=subnet, holdout_fraction=holdout_fraction, training_images=training_images
+        )
+    space = read_space(config.space)
+    anchor_sizes = choose_anchors(config.anchors, dataset, space, seed=config.seed)
+    detector_config = DetectorConfig.of(space, num_classes=len(dataset.categories), anchor_sizes=anchor_sizes)
+    network = Supernet(detector_config) if subnet is None else Detector(detector_config, subnet, config.resolutions)
+    return network, ModelDescription(
+        detector=detector_config,
+        subnet=subnet,
+        categories=dataset.categories,
+        postprocess=config.postprocess,
+        holdout_fraction=holdout_fraction,
+        training_images=training_images,
+    )
+
+
+def _shipped(
+    averaged: DetectionNetwork, subnet: SubnetConfig | None, config: TrainConfig, dataset: CocoDataset
+) -> DetectionNetwork:
+    """What the run folder keeps: a supernet as it is, since its subnets are calibrated one by one, or a detector."""
+    if subnet is None:
+        return averaged
+    batches = calibration_batches(dataset, subnet.resolution, num_images=config.calibration_images)
+    return calibrated(averaged, subnet, batches)
+
+
+def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
+    """Images to train on and to validate on; a supernet leaves those for the search alone and is watched on them."""
+    if config.subnet is None and config.data.holdout_fraction > 0:
+        return open_split(config.data, "fit"), open_split(config.data, "holdout")
+    training, validation = open_split(config.data, "train"), open_split(config.data, "val")
+    check_categories(
+        validation.categories,
+        training.categories,
+        source=config.data.val_annotations,
+        of=config.data.train_annotations,
+    )
+    return training, validation
+
+
+def _batches(
+    config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int
+) -> Iterable[Batch]:
+    """The batches from a step on, each at its subnets' resolution."""
+    return training_loader(
+        dataset,
+        batch_size=config.schedule.batch_size,
+        first_step=first_step,
+        num_steps=config.schedule.num_steps - first_step,
+        resolution_of_step=lambda step: step_subnets(network, config, step)[0].resolution,
+        phase_of_step=config.schedule.phase_at,
+        seed=config.seed,
+        augmentation=config.augmentation,
+        num_workers=config.num_workers,
+    )
+
+
+def _open_run_folder(run_folder: Path, config: TrainConfig) -> None:
+    """Starts or continues a run folder; a continued run must have the options it began with."""
+    path = run_folder / CONFIG_FILE
+    left_out = OF_THE_SUPERNET if config.supernet is not None else ()
+    complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
+    if (run_folder / CHECKPOINT_FILE).exists():
+        if not config.resume:
+            raise ValueError(
+                f"expected a new run folder, found a training in {run_folder}; pass --resume to go on with it or "
+                "another --output"
+            )
+        before = read_yaml(path) if path.is_file() else complete
+        settled = [{k: v for k, v in options.items() if k not in MAY_CHANGE} for options in (before, complete)]
+        check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
+    write_atomically(path, to_yaml(complete))
+
+
+def _fabric(config: TrainConfig) -> Fabric:
+    try:
+        return Fabric(accelerator=config.accelerator, devices=1, precision=config.schedule.precision)  # type: ignore[arg-type]
+    except (MisconfigurationException, ValueError, RuntimeError) as error:
+        raise ValueError(
+            f"expected an accelerator and a precision that Lightning Fabric has here, found {config.accelerator!r} and "
+            f"{config.schedule.precision!r}: {error}"
+        ) from error

@@ -1,0 +1,235 @@
+import itertools
+import random
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from ofa_det.arch.layers import LayerSpec
+from ofa_det.arch.levels import LevelSpec, NodeSpec
+from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace, StageSpec
+from ofa_det.arch.subnet import BlockConfig, SubnetConfig
+from ofa_det.artefacts.configs import read_space
+
+SPACE = read_space("ssdlite_mbv3")
+
+
+def stage(**choices: object) -> StageSpec:
+    fixed = {"width": 16, "activation": "relu", "depths": (1,), "kernel_sizes": (3,), "expand_ratios": (1,)}
+    return StageSpec(**(fixed | choices))
+
+
+def space(*stages: StageSpec, resolutions: tuple[int, ...] = (64, 96), **changes: object) -> SearchSpace:
+    stem = LayerSpec(width=8, kernel_size=3, stride=2)
+    values = {
+        "backbone": BackboneConfig(stem=stem, stages=stages),
+        "levels": (LevelSpec(feature="stages.0", stride=2),),
+    }
+    return SearchSpace(resolutions=resolutions, **(values | changes))
+
+
+FIXED = space(stage(), resolutions=(64,))
+SMALL = space(
+    stage(),
+    stage(depths=(1, 2), kernel_sizes=(3, 5), expand_ratios=(3,)),
+    stage(depths=(2,), kernel_sizes=(3,), expand_ratios=(2, 4), kinds=("inverted", "fused")),
+)
+
+
+def enumerate_stage(spec: StageSpec) -> list[tuple[BlockConfig, ...]]:
+    choices = itertools.product(spec.kernel_sizes, spec.expand_ratios, spec.kinds)
+    block = [BlockConfig(kernel_size=k, expand_ratio=e, kind=kind) for k, e, kind in choices]
+    return [blocks for depth in spec.depths for blocks in itertools.product(block, repeat=depth)]
+
+
+def enumerate_space(of: SearchSpace) -> set[SubnetConfig]:
+    stages = itertools.product(*map(enumerate_stage, of.stages))
+    return {SubnetConfig(resolution=r, stages=blocks) for r, blocks in itertools.product(of.resolutions, stages)}
+
+
+def test_count_equals_enumeration() -> None:
+    subnets = enumerate_space(SMALL)
+    assert SMALL.count() == len(subnets) == 2 * 1 * (2 + 2**2) * 4**2
+    assert all(subnet in SMALL for subnet in subnets)
+
+
+def test_count_of_the_published_space() -> None:
+    """Once-for-All, section 3.2: about 2 x 10^19 networks, before the resolutions."""
+    published = replace(read_space("ofa_mbv3_w1.0"), resolutions=(224,))
+    assert published.count() == (9**2 + 9**3 + 9**4) ** 5
+    assert 2e19 < published.count() < 3e19
+
+
+def test_samples_reach_the_whole_space_and_nothing_else() -> None:
+    rng = random.Random(0)
+    assert {SMALL.sample(rng) for _ in range(3000)} == enumerate_space(SMALL)
+
+
+def test_sample_at_a_resolution() -> None:
+    assert {SPACE.sample(random.Random(seed), 256).resolution for seed in range(20)} == {256}
+
+
+def test_the_same_random_state_gives_the_subnets_it_gave_before_stages_had_choices_of_their_own() -> None:
+    rng = random.Random(7)
+    first, second = SPACE.sample(rng), SPACE.sample(rng)
+    assert str(first) == "r256 k3e1 k5e6.k3e3 k3e4.k7e3.k7e3.k3e3 k5e3.k3e3.k7e4 k7e3.k3e6 k7e3.k7e6.k5e3.k3e3"
+    assert str(second) == "r320 k3e1 k5e4.k3e6 k7e4.k7e6 k3e6.k7e6 k5e3.k7e6 k7e3.k7e3"
+    mutant, child = SPACE.mutate(first, rng, 0.3), SPACE.crossover(first, second, rng)
+    assert str(mutant) == "r256 k3e1 k5e6.k3e3 k3e4.k7e3.k7e3.k3e3 k5e3.k5e3.k7e6.k7e4 k7e3.k3e3 k7e3.k7e6.k5e3.k3e3"
+    assert str(child) == "r256 k3e1 k5e6.k3e6 k3e4.k7e3 k5e3.k3e3 k7e3.k3e6 k7e3.k7e3"
+    assert rng.random() == 0.16636628247192053
+
+
+def test_choices_without_alternative_take_nothing_from_the_random_state() -> None:
+    rng = random.Random(0)
+    state = rng.getstate()
+    only = FIXED.sample(rng)
+    assert FIXED.mutate(only, rng, probability=1) == only
+    assert OneSubnet(subnet=only, resolutions=(64,)).sample(rng) == only
+    assert FIXED.count() == 1
+    assert rng.getstate() == state
+
+
+def test_mutants_stay_inside_and_change_about_as_often_as_told() -> None:
+    rng = random.Random(1)
+    parent = SPACE.sample(rng)
+    mutants = [SPACE.mutate(parent, rng, probability=0.1) for _ in range(500)]
+    assert all(mutant in SPACE for mutant in mutants)
+    # A redraw picks the old resolution in one of five cases.
+    changed = sum(mutant.resolution != parent.resolution for mutant in mutants) / len(mutants)
+    assert changed == pytest.approx(0.1 * 4 / 5, abs=0.03)
+
+
+def test_mutation_extremes() -> None:
+    rng = random.Random(2)
+    parent = SPACE.sample(rng)
+    assert SPACE.mutate(parent, rng, probability=0) == parent
+    assert {SMALL.mutate(SMALL.smallest(), rng, probability=1) for _ in range(3000)} == enumerate_space(SMALL)
+
+
+def test_children_take_every_choice_from_a_parent() -> None:
+    rng = random.Random(3)
+    for _ in range(100):
+        first, second = SPACE.sample(rng), SPACE.sample(rng)
+        child = SPACE.crossover(first, second, rng)
+        assert child in SPACE
+        assert child.resolution in (first.resolution, second.resolution)
+        for blocks, a, b in zip(child.stages, first.stages, second.stages, strict=True):
+            assert len(blocks) in (len(a), len(b))
+            for position, block in enumerate(blocks):
+                assert block in [parent[position] for parent in (a, b) if position < len(parent)]
+
+
+def test_crossover_mixes_both_parents_and_is_closed_on_equal_ones() -> None:
+    rng = random.Random(4)
+    small, large = SPACE.smallest(), SPACE.largest()
+    children = Counter(SPACE.crossover(small, large, rng).resolution for _ in range(200))
+    assert 60 < children[small.resolution] < 140
+    assert SPACE.crossover(large, large, rng) == large
+
+
+def test_extremes() -> None:
+    assert str(SPACE.smallest()) == "r192 k3e1 " + " ".join(["k3e3.k3e3"] * 5)
+    assert str(SPACE.largest(224)) == "r224 k3e1 " + " ".join(["k7e6.k7e6.k7e6.k7e6"] * 5)
+    assert str(SMALL.smallest()) == "r64 k3e1 k3e3 k3e2.k3e2"
+    assert str(SMALL.largest()) == "r96 k3e1 k5e3.k5e3 k3e4f.k3e4f"
+
+
+def test_larger_neighbours_by_hand() -> None:
+    subnet = SubnetConfig.parse("r64 k3e1 k3e3 k3e2.k3e4f")
+    assert set(map(str, SMALL.larger_neighbours(subnet))) == {
+        "r64 k3e1 k3e3.k3e3 k3e2.k3e4f",
+        "r64 k3e1 k5e3 k3e2.k3e4f",
+        "r64 k3e1 k3e3 k3e4.k3e4f",
+        "r64 k3e1 k3e3 k3e2f.k3e4f",
+    }
+
+
+def test_steps_to_larger_neighbours_end_at_the_largest() -> None:
+    subnet = SPACE.smallest()
+    while neighbours := SPACE.larger_neighbours(subnet):
+        assert all(neighbour in SPACE for neighbour in neighbours)
+        assert len(set(neighbours)) == len(neighbours)
+        subnet = neighbours[-1]
+    assert subnet == SPACE.largest(192)
+
+
+def test_covering_is_small_and_inside() -> None:
+    for of, most in ((SPACE, 1 + 3 * 3), (SMALL, 1 + 2 * 2 * 2), (FIXED, 2)):
+        subnets = list(of.covering())
+        assert subnets[0] == of.largest()
+        assert len(subnets) <= most
+        assert all(subnet in of for subnet in subnets)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r80 k3e1 k3e3 k3e2.k3e2",
+        "r64 k3e1 k3e3",
+        "r64 k3e1 k3e3 k3e2",
+        "r64 k3e1 k3e4 k3e2.k3e2",
+        "r64 k3e1 k7e3 k3e2.k3e2",
+        "r64 k3e1 k3e3f k3e2.k3e2",
+        "r64 k5e1 k3e3 k3e2.k3e2",
+    ],
+)
+def test_foreign_subnets_are_outside(text: str) -> None:
+    assert SMALL.smallest() in SMALL
+    assert SubnetConfig.parse(text) not in SMALL
+    assert text not in SMALL
+
+
+def test_one_subnet_is_a_space_of_one() -> None:
+    subnet = SPACE.largest(224)
+    one = OneSubnet(subnet=subnet, resolutions=(192, 256))
+    assert one.largest() == one.smallest() == subnet
+    assert one.largest(192) == one.smallest(192) == one.sample(random.Random(0), 192) == SPACE.largest(192)
+    samples = {one.sample(random.Random(seed)) for seed in range(20)}
+    assert samples == {SPACE.largest(192), SPACE.largest(256)}
+    assert all(sample in one for sample in (subnet, *samples))
+    assert SPACE.smallest() not in one
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"depths": (3, 2)},
+        {"depths": (0, 2)},
+        {"depths": ()},
+        {"expand_ratios": (3, 3)},
+        {"kernel_sizes": (3, 4)},
+        {"kinds": ()},
+        {"kinds": ("fused", "fused")},
+        {"width": 0},
+        {"stride": 0},
+    ],
+)
+def test_broken_choices_are_refused_by_name(choices: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(choices))):
+        stage(**choices)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"resolutions": (96, 64)}, "resolutions"),
+        ({"levels": ()}, "at least one level"),
+        (
+            {"levels": (LevelSpec(feature="last", stride=32), LevelSpec(feature="stem", stride=2))},
+            r"levels by ascending stride, found \[32, 2\]",
+        ),
+        ({"neck": (NodeSpec(name="a", width=8), NodeSpec(name="a", width=16))}, "distinct names in the neck"),
+    ],
+)
+def test_broken_spaces_are_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        space(stage(), **changes)
+
+
+def test_broken_backbones_are_refused() -> None:
+    stem = LayerSpec(width=8)
+    with pytest.raises(ValueError, match="at least one stage"):
+        BackboneConfig(stem=stem, stages=())
+    with pytest.raises(ValueError, match="last to be a conv, found depthwise"):
+        BackboneConfig(stem=stem, stages=(stage(),), last=LayerSpec(kind="depthwise"))
