@@ -57,6 +57,13 @@ __all__ = [
 ]
 
 
+# Python binds a package's name here when it is first loaded. Loaded now, `export` and `search` can go on to mean the
+# functions; their modules are imported `from ofa_det.search.run`.
+for _name in ("export", "search"):
+    import_module(f"ofa_det.{_name}")
+    del globals()[_name]
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'ofa_det' has no attribute {name!r}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import flatbuffers
@@ -10,9 +12,38 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from ofa_det.detection.postprocessing import PostProcessConfig
+from ofa_det.arch.description import PostProcessConfig
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.records import to_yaml
+from ofa_det.data.generated import generate_dataset
 
 WriteDetector = Callable[..., Path]
+
+
+# Of torch, which is imported later. Networks are tiny here, and on a busy machine threads that wait for each other take
+# thirty times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def tiny_space() -> SearchSpace:
+    """The smallest space that ships, at 64 and 96 px: subnets run in milliseconds."""
+    return replace(read_space("ssdlite_mbv3_tiny"), resolutions=(64, 96))
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated data set of 12 images to train on and 3 to validate on, with gaps in its category ids."""
+    return generate_dataset(tmp_path_factory.mktemp("tiny"), num_train=12, num_val=3, image_size=(96, 128))
+
+
+@pytest.fixture(scope="session")
+def tiny_space_file(tiny_space: SearchSpace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_space` as the YAML file that `--space` takes."""
+    path = tmp_path_factory.mktemp("spaces") / "tiny.yaml"
+    path.write_text(to_yaml(tiny_space))
+    return path
 
 
 @pytest.fixture

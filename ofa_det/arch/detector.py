@@ -9,7 +9,8 @@ from functools import lru_cache
 from ofa_det.arch.layers import ElasticLayer
 from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, with_anchors
 from ofa_det.arch.plan import SQUEEZE_REDUCTION, LayerPlan, PlanBuilder, make_divisible
-from ofa_det.arch.space import BackboneConfig, SearchSpace, StageSpec
+from ofa_det.arch.space import BackboneConfig, SearchSpace
+from ofa_det.arch.stages import StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 
 
@@ -107,27 +108,17 @@ def append_backbone(builder: PlanBuilder, backbone: BackboneConfig, subnet: Subn
 def _append_block(builder: PlanBuilder, name: str, stage: StageSpec, block: BlockConfig, stride: int) -> None:
     expanded = make_divisible(builder.channels(builder.last) * block.expand_ratio)
     squeezed = make_divisible(expanded // SQUEEZE_REDUCTION) if stage.squeeze_excite else 0
-    if block.kind == "fused":
-        builder.fused_residual(
-            name,
-            stage.width,
-            kernel_size=block.kernel_size,
-            stride=stride,
-            expanded=expanded,
-            activation=stage.activation,
-            squeezed=squeezed,
-        )
-    else:
-        builder.inverted_residual(
-            name,
-            stage.width,
-            kernel_size=block.kernel_size,
-            stride=stride,
-            expanded=expanded,
-            activation=stage.activation,
-            squeezed=squeezed,
-            expand=block.expand_ratio > 1,
-        )
+    builder.residual_block(
+        name,
+        stage.width,
+        kernel_size=block.kernel_size,
+        stride=stride,
+        expanded=expanded,
+        activation=stage.activation,
+        squeezed=squeezed,
+        expand=block.expand_ratio > 1,
+        kind=block.kind,
+    )
 
 
 def _feature(features: dict[str, str], name: str, reader: str) -> str:

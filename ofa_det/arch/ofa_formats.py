@@ -9,7 +9,8 @@ from typing import Any, Final
 from ofa_det.arch.detector import classifier_plan
 from ofa_det.arch.layers import Activation, LayerSpec
 from ofa_det.arch.plan import LayerPlan, make_divisible
-from ofa_det.arch.space import BackboneConfig, Blocks, SearchSpace, StageSpec
+from ofa_det.arch.space import BackboneConfig, SearchSpace
+from ofa_det.arch.stages import Blocks, StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 
 _ACT_FUNCS: Final[Mapping[Activation, str]] = {"relu": "relu", "relu6": "relu6", "hswish": "h_swish"}

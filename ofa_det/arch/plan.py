@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ofa_det.arch.layers import Activation, Layer, LayerKind, LayerSpec, Padding, Shape
+from ofa_det.arch.subnet import BlockKind
 
 IMAGES = "images"
 """Name of the network's input, as it stands in `Layer.inputs`."""
@@ -182,7 +183,7 @@ class PlanBuilder:
         self.append(f"{name}.excite", "conv", width, activation="hsigmoid")
         return self.append(f"{name}.gate", "multiply", inputs=(features, f"{name}.excite"))
 
-    def inverted_residual(
+    def residual_block(
         self,
         name: str,
         out_channels: int,
@@ -193,46 +194,33 @@ class PlanBuilder:
         activation: Activation,
         squeezed: int = 0,
         expand: bool = True,
+        kind: BlockKind = "inverted",
     ) -> str:
-        """Appends one inverted-residual block: expand, depthwise, optional squeeze-excite, project, optional add."""
+        """Appends one block of a kind: spatial part, optional squeeze-excite, project, optional add.
+
+        Args:
+            name: beginning of its layers' names.
+            out_channels: of the projection.
+            kernel_size: of the spatial convolution, in pixels.
+            stride: of the spatial convolution, in pixels of its input.
+            expanded: channels of the spatial convolution's output.
+            activation: behind expansion and spatial convolution.
+            squeezed: channels of the squeezed gate; 0 for none.
+            expand: whether an inverted block has an expansion layer.
+            kind: of the block.
+        """
         start = self._last
-        if expand:
+        if kind == "inverted" and expand:
             self.append(f"{name}.expand", "conv", expanded, activation=activation, batch_norm=True)
         self.append(
-            f"{name}.depthwise",
-            "depthwise",
+            f"{name}.depthwise" if kind == "inverted" else f"{name}.fused",
+            "depthwise" if kind == "inverted" else "conv",
+            None if kind == "inverted" else expanded,
             kernel_size=kernel_size,
             stride=stride,
             activation=activation,
             batch_norm=True,
         )
-        return self._project(name, start, out_channels, stride, squeezed)
-
-    def fused_residual(
-        self,
-        name: str,
-        out_channels: int,
-        *,
-        kernel_size: int,
-        stride: int,
-        expanded: int,
-        activation: Activation,
-        squeezed: int = 0,
-    ) -> str:
-        """Appends one fused block: dense convolution, optional squeeze-excite, project, optional add."""
-        start = self._last
-        self.append(
-            f"{name}.fused",
-            "conv",
-            expanded,
-            kernel_size=kernel_size,
-            stride=stride,
-            activation=activation,
-            batch_norm=True,
-        )
-        return self._project(name, start, out_channels, stride, squeezed)
-
-    def _project(self, name: str, start: str, out_channels: int, stride: int, squeezed: int) -> str:
         if squeezed:
             self.squeeze_excite(name, squeezed)
         self.append(f"{name}.project", "conv", out_channels, batch_norm=True)

@@ -111,14 +111,13 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
 
 def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
     """Replaces the name of a preset behind `--config` by its path."""
-    if presets is None:
-        return list(argv)
-    joined = [word for option in argv for word in (option.split("=", 1) if option.startswith("--config=") else [option])]
-    options = ["", *joined[:-1]]
-    return [
-        str(find_config(presets, word)) if option == "--config" else word
-        for option, word in zip(options, joined, strict=True)
-    ]
+    words = list(argv)
+    for position, word in enumerate(words if presets else ()):
+        if word.startswith("--config="):
+            words[position] = f"--config={find_config(str(presets), word.removeprefix('--config='))}"
+        elif word == "--config" and position + 1 < len(words):
+            words[position + 1] = str(find_config(str(presets), words[position + 1]))
+    return words
 
 
 def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:

@@ -87,9 +87,7 @@ def _by_cell_size(clusters: NDArray[np.float64], cell_sizes: Sequence[float]) ->
         fitting = [level for level, cell in enumerate(cell_sizes) if cell <= cluster.min() / 2]
         levels[fitting[-1] if fitting else 0].append(cluster)
     squares = [sizes[0][0] for sizes in ssd_anchor_sizes(len(levels))] if len(levels) > 1 else [0.5]
-    return [
-        np.array(sizes or [np.full(2, square)]).round(4) for sizes, square in zip(levels, squares, strict=True)
-    ]
+    return [np.array(sizes or [np.full(2, square)]).round(4) for sizes, square in zip(levels, squares, strict=True)]
 
 
 def _cluster(sizes: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -56,7 +56,8 @@ def detection_losses(
 ) -> DetectionLosses:
     """Varifocal and generalised-IoU losses, and with a teacher the distance to it on the positive anchors.
 
-    The score to learn is the IoU of the predicted box with its object, so that better boxes rank higher.
+    The score to learn is the IoU of the predicted box with its object, so that better boxes rank higher. It is the
+    weight as well: where the box misses its object, the anchor's class is not trained, neither up nor down.
 
     Args:
         output: of the network that trains.
@@ -73,10 +74,11 @@ def detection_losses(
     iou, overlap = generalised_iou(boxes, targets.boxes)
     box = config.box_weight * (1 - overlap).sum() / count
 
-    wanted = torch.zeros_like(output.logits)
-    wanted[positive] = F.one_hot(targets.classes, output.logits.shape[-1]) * iou.detach().unsqueeze(-1)
+    one_hot = F.one_hot(targets.classes, output.logits.shape[-1])
+    wanted, answers = torch.zeros_like(output.logits), torch.zeros_like(output.logits, dtype=torch.bool)
+    wanted[positive], answers[positive] = one_hot * iou.detach().unsqueeze(-1), one_hot.bool()
     trained = (targets.matches != IGNORED).unsqueeze(-1)
-    classification = (_varifocal_loss(output.logits, wanted, config) * trained).sum() / count
+    classification = (_varifocal_loss(output.logits, wanted, answers, config) * trained).sum() / count
 
     distillation = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
@@ -87,8 +89,17 @@ def detection_losses(
     return DetectionLosses(classification, box, distillation)
 
 
-def _varifocal_loss(logits: Tensor, wanted: Tensor, config: LossConfig) -> Tensor:
-    """Element-wise varifocal loss (VarifocalNet, equation 2) of logits against wanted scores of the same shape."""
+def _varifocal_loss(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
+    """Element-wise varifocal loss (VarifocalNet, equation 2).
+
+    Differs from the paper: what is positive is told by `answers`, not by a wanted score above 0.
+
+    Args:
+        logits: (B, A, C).
+        wanted: (B, A, C) scores to learn.
+        answers: (B, A, C) bool, the class entries of the anchors that answer for an object.
+        config: weights.
+    """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     negative = config.focal_alpha * logits.detach().sigmoid() ** config.focal_gamma
-    return torch.where(wanted > 0, wanted, negative) * cross_entropy
+    return torch.where(answers, wanted, negative) * cross_entropy

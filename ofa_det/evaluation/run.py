@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import EvaluationRecord
-from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.model_file import model_sha256, read_description
 from ofa_det.artefacts.records import write_record
+from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
+from ofa_det.detection.detections import Predictor
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
+from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.models.accelerator import checked_accelerator
+from ofa_det.models.run_folder import load_supernet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +29,9 @@ class EvaluateConfig:
 
     Args:
         model: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
-        data: the data set, in COCO layout.
+        data: the data set, in COCO layout; its training images calibrate a supernet's subnet.
+        subnet: of a supernet's run folder, as a subnet.json or written out; by default its largest.
+        calibration_images: training images for the batch-norm statistics of a supernet's subnet.
         compare: another model, drawn beside this one in contact_sheet.jpg.
         split: images to score on: val, train, or the fit and holdout parts of train.
         output: folder for metrics.json, detections.json and contact_sheet.jpg.
@@ -32,10 +40,16 @@ class EvaluateConfig:
 
     model: str
     data: DataConfig
+    subnet: str | None = None
+    calibration_images: int = 128
     compare: str | None = None
     split: Split = "val"
     output: str = "runs/evaluation"
     accelerator: str = "cpu"
+
+    def __post_init__(self) -> None:
+        if self.calibration_images < 2:
+            raise ValueError(f"expected calibration_images >= 2, found {self.calibration_images}")
 
 
 def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
@@ -49,9 +63,9 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
         FileNotFoundError: no such model or data set.
         ValueError: not a detector that can be run, or no object to find.
     """
-    names = [name for name in (config.model, config.compare) if name is not None]
-    shown = {name: open_predictor(name, accelerator=config.accelerator) for name in names}
     dataset = open_split(config.data, config.split)
+    names = [name for name in (config.model, config.compare) if name is not None]
+    shown = {name: _open(name, config, dataset) for name in names}
     metrics = score(shown[config.model], dataset, progress=progress)
     record = EvaluationRecord(
         **vars(metrics.record),
@@ -65,3 +79,22 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
     write_record(output / "metrics.json", record)
     write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, shown))
     return metrics
+
+
+def _open(model: str, config: EvaluateConfig, scored: CocoDataset) -> Predictor:
+    """The predictor of a path; of a supernet one of its subnets, as a search scores it."""
+    description = read_description(model) if Path(model).is_dir() else None
+    if description is None or description.subnet is not None:
+        if config.subnet is not None and model == config.model:
+            raise ValueError(f"expected --subnet with the run folder of a supernet, found it with {model}")
+        return open_predictor(model, accelerator=config.accelerator)
+    network = load_supernet(model).network.to(checked_accelerator(config.accelerator))
+    subnet = network.subnets.largest() if config.subnet is None else read_subnet(config.subnet)
+    data = replace(config.data, holdout_fraction=description.holdout_fraction)
+    scorer = SubnetScorer(
+        description,
+        calibration=open_split(data, "fit"),
+        calibration_images=config.calibration_images,
+        scored=scored,
+    )
+    return scorer.predictor(network, subnet)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer
+from ofa_det.arch.layers import Activation, Layer
 from ofa_det.arch.plan import IMAGES, LayerPlan
 from ofa_det.export.mirror_weights import MirrorWeights
 from ofa_det.export.tensorflow_import import keras, tf
@@ -68,7 +68,9 @@ def _apply(layer: Layer, inputs: list[Any], weights: MirrorWeights) -> Any:
     if layer.kind == "concat":
         return keras.layers.Concatenate(name=name)(inputs)
     if layer.kind == "resize":
-        return keras.layers.UpSampling2D(RESIZE_FACTOR, interpolation="nearest", name=name)(inputs[0])
+        _, height, width = layer.output_shape
+        # Becomes RESIZE_NEAREST_NEIGHBOR; an UpSampling2D becomes TILEs and RESHAPEs.
+        return keras.ops.image.resize(inputs[0], (height, width), interpolation="nearest")
     if layer.kind not in ("conv", "depthwise"):
         raise ValueError(f"expected the layer kinds of a detector, found {layer.kind!r} in {layer.name!r}")
     features, padding = inputs[0], "same"

@@ -50,9 +50,7 @@ class DecodedDetector(nn.Module):
         return decode(output.box_codes, self.get_buffer("anchors")), output.logits.sigmoid()
 
 
-def convert_to_onnx(
-    trained: Trained[Detector], verification_images: Sequence[NDArray[np.uint8]]
-) -> ConvertedModel:
+def convert_to_onnx(trained: Trained[Detector], verification_images: Sequence[NDArray[np.uint8]]) -> ConvertedModel:
     """Converts a detector; suppression is left to `OnnxDetector`, with the attributes in the file's metadata.
 
     Args:

@@ -32,8 +32,8 @@ from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.export.config import ExportConfig
 from ofa_det.export.converted import MODEL_FILES, ConvertedModel
-from ofa_det.latency.model import latency_model
 from ofa_det.latency.latencies import LatencyPrediction, Precision
+from ofa_det.latency.model import latency_model
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained, load_detector
 
@@ -125,9 +125,7 @@ def _manifest(trained: Trained[Detector], converted: ConvertedModel, config: Exp
     config_file = Path(config.model) / CONFIG_FILE
     return Manifest(
         format=config.format,
-        model=ModelEntry(
-            file=converted.file_name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
-        ),
+        model=ModelEntry(file=converted.file_name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()),
         class_category_ids=converted.columns.category_ids,
         input=converted.input,
         outputs=converted.outputs,

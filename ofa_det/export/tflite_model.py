@@ -103,7 +103,7 @@ def unused_logits(
     if score_threshold <= 0:
         raise ValueError(
             "expected a score_threshold > 0, found 0: the category ids have gaps, and their unused classes would be "
-            "detected; set score_threshold"
+            "detected; train with --postprocess.score_threshold above 0"
         )
     scores = torch_outputs(detector, images).scores.min(axis=(0, 2))
     silent = math.log(score_threshold / (1 - score_threshold)) - _UNUSED_MARGIN if score_threshold < 1 else 0.0

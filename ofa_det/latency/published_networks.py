@@ -112,7 +112,7 @@ def mobilenet_v3(size: str, width_mult: float = 1.0, resolution: int = 224, mini
         # The authors' code keeps the expand ratio, not the expanded width, when widths are scaled.
         scaled = make_divisible(builder.channels(builder.last) * expanded / in_width)
         in_width = width
-        builder.inverted_residual(
+        builder.residual_block(
             str(i),
             make_divisible(width * width_mult),
             kernel_size=3 if minimalistic else kernel_size,
@@ -192,7 +192,7 @@ def _stemmed(resolution: int, width: int, activation: Activation) -> PlanBuilder
 def _block(
     builder: PlanBuilder, name: str, width: int, kernel_size: int, ratio: int, stride: int, squeezed: int = 0
 ) -> None:
-    builder.inverted_residual(
+    builder.residual_block(
         name,
         width,
         kernel_size=kernel_size,

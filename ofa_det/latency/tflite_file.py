@@ -119,7 +119,7 @@ class _GraphReader:
             if name in _KERNELS:
                 self._append_kernel(op, _KERNELS[name])
             elif not self._folds_into_producer(op, name):
-                if name in _PASSES and (name != "CONCATENATION" or self._joins_channels(op)):
+                if self._is_pass(op, name):
                     self._append_pass(op, _PASSES[name])
                 else:
                     self._uncounted[name] += 1
@@ -128,6 +128,11 @@ class _GraphReader:
                 self._variables.update(map(int, op.outputs))
         precision: Precision = max(self._macs_by_precision, key=self._macs_by_precision.__getitem__, default="float32")
         return TfliteNetwork(layers=tuple(self._layers), precision=precision, uncounted_ops=dict(self._uncounted))
+
+    def _is_pass(self, op: Any, name: str) -> bool:
+        """Whether an op walks over feature maps; what joins and scores the lists (1, A, C) is post-processing."""
+        is_list = len(self._shape(op.outputs[0])) == 3
+        return name in _PASSES and not is_list and (name != "CONCATENATION" or self._joins_channels(op))
 
     def _op_name(self, op: Any) -> str:
         code = self._model.operatorCodes[op.opcodeIndex]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Protocol, cast
 
 import torch
@@ -51,9 +52,7 @@ class DetectionNetwork(nn.Module, ABC):
         modules: name and module of every weighted layer.
     """
 
-    def __init__(
-        self, config: DetectorConfig, subnets: Subnets, modules: Iterable[tuple[str, nn.Module]]
-    ) -> None:
+    def __init__(self, config: DetectorConfig, subnets: Subnets, modules: Iterable[tuple[str, nn.Module]]) -> None:
         super().__init__()
         self.config = config
         self.subnets = subnets
@@ -180,11 +179,16 @@ class Detector(DetectionNetwork):
         config: what it shares with its supernet.
         subnet: the architecture, at the resolution that ships.
         resolutions: at which it can run, ascending, in pixels; by default the subnet's alone.
+
+    Raises:
+        ValueError: an architecture whose parts do not fit together at each resolution.
     """
 
     def __init__(
         self, config: DetectorConfig, subnet: SubnetConfig, resolutions: tuple[int, ...] | None = None
     ) -> None:
+        for resolution in resolutions or ():
+            detector_plan(config, replace(subnet, resolution=resolution))
         layers = detector_plan(config, subnet).layers
         super().__init__(
             config,

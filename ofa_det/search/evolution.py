@@ -96,8 +96,7 @@ class Evolution:
 
     def ask(self, count: int) -> list[SubnetConfig]:
         """Subnets to score next; see `Strategy.ask`."""
-        if len(self._known) > len(self._evaluations):
-            waiting = len(self._known) - len(self._evaluations)
+        if waiting := len(self._known - self._evaluations.keys()):
             raise ValueError(f"expected an evaluation of every subnet asked for, found none of {waiting}")
         count = min(count, self._config.max_evaluations - len(self._known))
         asked = list(itertools.islice(self._generation, count))

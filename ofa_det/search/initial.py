@@ -91,4 +91,3 @@ def _enlarge(
         if fitting is None:
             return subnet
         subnet = fitting
-

@@ -114,9 +114,7 @@ def search(config: SearchConfig, *, progress: bool = True) -> SearchResult:
     description, space = trained.description, trained.network.config.space
     fit, holdout = _open_splits(config, description)
     model = latency_model(config.device, precision=config.precision, runtime=config.runtime)
-    scorer = SubnetScorer(
-        description, calibration=fit, calibration_images=config.calibration_images, scored=holdout
-    )
+    scorer = SubnetScorer(description, calibration=fit, calibration_images=config.calibration_images, scored=holdout)
     network = trained.network.to(checked_accelerator(config.accelerator))
 
     def latency_ms(subnet: SubnetConfig) -> float:
@@ -149,9 +147,7 @@ def search(config: SearchConfig, *, progress: bool = True) -> SearchResult:
     evaluations = _search(strategy, evaluate, log, config.evolution.most_evaluations, progress)
     prediction = model.predict(description.shipped_plan(best_evaluation(evaluations).subnet).layers)
     best = write_report(output, evaluations, prediction, config.latency_cap_ms)
-    return SearchResult(
-        best=best, evaluations=tuple(evaluations), latency=prediction, holdout_images=len(holdout)
-    )
+    return SearchResult(best=best, evaluations=tuple(evaluations), latency=prediction, holdout_images=len(holdout))
 
 
 def _search(
@@ -219,5 +215,5 @@ def _search_identity(config: SearchConfig, model: LatencyModel, largest_ms: floa
         "latency_model": f"{model.device} {model.precision} {model.runtime}",
         "largest_subnet_ms": largest_ms,  # Another fit of the same name predicts another latency.
         "seed": config.seed,
-        "evolution": evolution,
+        **{f"evolution.{name}": value for name, value in evolution.items()},
     }

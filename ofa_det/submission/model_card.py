@@ -56,8 +56,8 @@ def _summary(facts: SubmissionFacts) -> Sequence[str]:
         f"# {facts.file_name}",
         "",
         f"Object detector for phones, {facts.size_bytes / 1e6:.2f} MB, MD5 `{facts.md5}`.",
-        f"AP {_percent(facts.metrics.ap)} on {facts.metrics.record.images} images; predicted latency {facts.latency} on a "
-        f"{facts.latency.device} ({facts.latency.runtime}).",
+        f"AP {_percent(facts.metrics.ap)} on {facts.metrics.record.images} images; predicted latency {facts.latency} "
+        f"on a {facts.latency.device} ({facts.latency.runtime}).",
     )
 
 

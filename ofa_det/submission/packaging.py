@@ -17,8 +17,8 @@ from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
-from ofa_det.latency.model import latency_model
 from ofa_det.latency.latencies import LatencyPrediction
+from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
 from ofa_det.submission.model_card import SubmissionFacts, model_card
 from ofa_det.submission.validation import validate_submission

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -17,13 +17,14 @@ from tqdm import tqdm
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.records import check_identity, to_plain
 from ofa_det.data.loading import Batch
+from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.schedule import ScheduleConfig, sandwich
 from ofa_det.training.state import WeightAverage, load_checkpoint, save_checkpoint
-from ofa_det.training.step import Network, accumulate_gradients
+from ofa_det.training.step import accumulate_gradients
 
 logger = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 10
@@ -109,7 +110,7 @@ class _Step:
         self, network: DetectionNetwork, module: nn.Module, optimizer: Any, fabric: Fabric, config: TrainConfig
     ) -> None:
         self._network = network
-        self._module: Network = module
+        self._module = module
         self._optimizer = optimizer
         self._fabric = fabric
         self._config = config
@@ -123,7 +124,7 @@ class _Step:
             self._anchors[resolution] = self._network.anchors(subnets[0]).to(self._fabric.device)
         self._optimizer.zero_grad()
         losses = accumulate_gradients(
-            self._module,
+            self._run,
             self._anchors[resolution],
             batch,
             subnets,
@@ -132,7 +133,7 @@ class _Step:
             losses=config.losses,
         )
         norm = self._fabric.clip_gradients(
-            self._module,  # type: ignore[arg-type]
+            self._module,
             self._optimizer,
             max_norm=config.schedule.clip_norm,
             error_if_nonfinite=False,
@@ -151,6 +152,11 @@ class _Step:
             group["lr"] = config.schedule.learning_rate_at(step)
         self._optimizer.step()
         return losses
+
+    def _run(self, images: Tensor, subnet: SubnetConfig) -> DetectorOutput:
+        """The network in the training's precision; Fabric's module would refuse a frozen dataclass among its inputs."""
+        with self._fabric.autocast():
+            return cast(DetectorOutput, self._network(images, subnet))
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -86,7 +87,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
 def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionNetwork, ModelDescription]:
     """The network to train, and what it is: a supernet, a subnet of a trained one, or a subnet from scratch."""
     subnet = None if config.subnet is None else read_subnet(config.subnet)
-    holdout_fraction, training_images = config.data.holdout_fraction, dataset.fingerprint()
+    training_images = dataset.fingerprint()
     if config.supernet is not None and subnet is not None:
         trained = load_supernet(config.supernet)
         expected = trained.description.categories
@@ -94,7 +95,7 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
         detector = Detector(trained.network.config, subnet, config.resolutions)
         detector.load_state_dict(trained.network.extract(subnet).state_dict())
         return detector, replace(
-            trained.description, subnet=subnet, holdout_fraction=holdout_fraction, training_images=training_images
+            trained.description, subnet=subnet, holdout_fraction=0.0, training_images=training_images
         )
     space = read_space(config.space)
     anchor_sizes = choose_anchors(config.anchors, dataset, space, seed=config.seed)
@@ -105,7 +106,7 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
         subnet=subnet,
         categories=dataset.categories,
         postprocess=config.postprocess,
-        holdout_fraction=holdout_fraction,
+        holdout_fraction=config.data.holdout_fraction if subnet is None else 0.0,
         training_images=training_images,
     )
 
@@ -134,9 +135,7 @@ def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     return training, validation
 
 
-def _batches(
-    config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int
-) -> Iterable[Batch]:
+def _batches(config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int) -> Iterable[Batch]:
     """The batches from a step on, each at its subnets' resolution."""
     return training_loader(
         dataset,
@@ -163,9 +162,17 @@ def _open_run_folder(run_folder: Path, config: TrainConfig) -> None:
                 "another --output"
             )
         before = read_yaml(path) if path.is_file() else complete
-        settled = [{k: v for k, v in options.items() if k not in MAY_CHANGE} for options in (before, complete)]
+        settled = [_named({k: v for k, v in o.items() if k not in MAY_CHANGE}) for o in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
     write_atomically(path, to_yaml(complete))
+
+
+def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """Options by their names on the command line, such as `schedule.batch_size`."""
+    named: dict[str, Any] = {}
+    for key, value in options.items():
+        named |= _named(value, f"{section}{key}.") if isinstance(value, Mapping) else {f"{section}{key}": value}
+    return named
 
 
 def _fabric(config: TrainConfig) -> Fabric:

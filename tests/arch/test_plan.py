@@ -99,7 +99,7 @@ def test_shared_weights_have_one_shape(kind: str, inputs: str, width: int, kerne
 
 def test_inverted_block_by_hand() -> None:
     found = builder()
-    found.inverted_residual("x", 12, kernel_size=5, stride=1, expanded=48, activation="hswish", squeezed=16)
+    found.residual_block("x", 12, kernel_size=5, stride=1, expanded=48, activation="hswish", squeezed=16)
     layers = {layer.name: layer for layer in found.layers[2:]}
     assert {name: (layer.in_channels, layer.out_channels) for name, layer in layers.items()} == {
         "x.expand": (12, 48),
@@ -123,12 +123,12 @@ def test_inverted_block_by_hand() -> None:
 
 def test_fused_block_by_hand() -> None:
     found = builder()
-    found.fused_residual("x", 12, kernel_size=3, stride=2, expanded=48, activation="relu")
+    found.residual_block("x", 12, kernel_size=3, stride=2, expanded=48, activation="relu", kind="fused")
     dense, project = found.layers[2:]
     assert (dense.name, dense.kind, dense.stride, dense.kernel_size) == ("x.fused", "conv", 2, 3)
     assert dense.macs == 12 * 48 * 9 * 4 * 4
     assert (project.name, project.output_shape) == ("x.project", (12, 4, 4))
-    found.fused_residual("y", 12, kernel_size=3, stride=1, expanded=48, activation="relu")
+    found.residual_block("y", 12, kernel_size=3, stride=1, expanded=48, activation="relu", kind="fused")
     assert found.last == "y.add"
 
 

@@ -7,7 +7,8 @@ import pytest
 
 from ofa_det.arch.layers import LayerSpec
 from ofa_det.arch.levels import LevelSpec, NodeSpec
-from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace, StageSpec
+from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace
+from ofa_det.arch.stages import StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 from ofa_det.artefacts.configs import read_space
 

@@ -1,10 +1,33 @@
+import re
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.cli.command import command, config_yaml
+from ofa_det.artefacts.records import to_yaml
+from ofa_det.cli.command import command
 from ofa_det.cli.main import COMMANDS, main
+
+TOOLS = Path(__file__).parents[2] / "tools"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depths:
+    """A section.
+
+    Args:
+        choices: ascending.
+        most: of them.
+    """
+
+    choices: tuple[int, ...] = (2, 3)
+    most: int | None = None
+
+    def __post_init__(self) -> None:
+        if list(self.choices) != sorted(self.choices):
+            raise ValueError(f"expected ascending choices,\nfound {list(self.choices)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,37 +38,60 @@ class Options:
         root: folder to read.
         resume: go on.
         rate: per second.
-        space: subnets.
+        depths: of stages.
     """
 
     root: str
     resume: bool = False
     rate: float = 0.5
-    space: SearchSpace = field(default_factory=SearchSpace)
+    depths: Depths = field(default_factory=Depths)
 
 
-def run_with(*argv, action=lambda options: None):
+def run_with(*argv, action=lambda options: None, presets=None):
     seen = []
 
     def run(options):
         seen.append(options)
         action(options)
 
-    return command("test", "Tests.", Options, run)(argv), seen
+    return command("test", "Tests.", Options, run, presets=presets)(argv), seen
 
 
 def test_nested_options_and_a_bare_switch():
-    status, (options,) = run_with("--root", "x", "--resume", "--rate", "2", "--space.depths", "[1,2]")
+    status, (options,) = run_with("--root", "x", "--resume", "--rate", "2", "--depths.choices", "[1,2]")
     assert status == 0
-    assert options == Options(root="x", resume=True, rate=2.0, space=SearchSpace(depths=(1, 2)))
+    assert options == Options(root="x", resume=True, rate=2.0, depths=Depths(choices=(1, 2)))
 
 
 def test_yaml_round_trip_with_an_override(tmp_path):
     path = tmp_path / "options.yaml"
-    path.write_text(config_yaml(Options(root="x", rate=3.0, space=SearchSpace(depths=(1,)))))
+    path.write_text(to_yaml(Options(root="x", rate=3.0, depths=Depths(choices=(1,), most=4))))
     assert run_with("--config", str(path), "--rate", "4")[1] == [
-        Options(root="x", rate=4.0, space=SearchSpace(depths=(1,)))
+        Options(root="x", rate=4.0, depths=Depths(choices=(1,), most=4))
     ]
+
+
+@pytest.fixture
+def room(tmp_path, monkeypatch):
+    """A folder of presets."""
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests/quick.yaml").write_text("root: quick\nrate: 7\n")
+    (tmp_path / "tests/slow.yaml").write_text("root: slow\n")
+    monkeypatch.setattr("ofa_det.artefacts.configs.configs_folder", lambda: tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", [("--config", "quick"), ("--config=quick",)])
+def test_a_preset_is_found_by_its_name(room, words):
+    assert run_with(*words, "--rate", "8", presets="tests")[1] == [Options(root="quick", rate=8.0)]
+    path = str(room / "tests/quick.yaml")
+    assert run_with("--config", path, presets="tests")[1] == [Options(root="quick", rate=7.0)]
+
+
+def test_the_names_that_there_are_answer_an_unknown_one(room, capsys):
+    assert run_with("--config", "quik", presets="tests")[0] == 2
+    error = capsys.readouterr().err
+    assert error == "ofa-det test: error: expected a YAML file or one of quick, slow, found 'quik'\n"
 
 
 @pytest.mark.parametrize(
@@ -54,12 +100,36 @@ def test_yaml_round_trip_with_an_override(tmp_path):
         ([], "root"),
         (["--root", "x", "--speed", "1"], "speed"),
         (["--root", "x", "--rate", "fast"], "rate"),
-        (["--root", "x", "--space.kernel_sizes", "[2]"], "expected odd kernel_sizes, found [2]"),
+        (["--root", "x", "--depths.least", "1"], "depths.least"),
+        (["--root", "x", "--depths.choices", "[2,1]"], "expected ascending choices, found [2, 1]"),
         (["--config", "missing.yaml"], "missing.yaml"),
+        (["--config"], "--config"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(capsys, argv, words):
-    status, seen = run_with(*argv)
+@pytest.mark.parametrize("presets", [None, "train"])
+def test_a_mistake_is_one_line_and_status_2(capsys, argv, words, presets):
+    status, seen = run_with(*argv, presets=presets)
+    error = capsys.readouterr().err
+    assert (status, seen) == (2, [])
+    assert error.count("\n") == 1
+    assert words in error
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("root: x\nspeed: 1\n", "speed"),
+        ("root: x\ndepths: {least: 1}\n", "least"),
+        ("root: x\ndepths: {most: many}\n", "most"),
+        ("root: x\ndepths:\n", "empty"),
+        ("root: [x\n", "parsing config"),
+        ("- root\n", "Unexpected config: - root"),
+    ],
+)
+def test_a_mistake_in_the_yaml_is_one_line_and_status_2(capsys, tmp_path, text, words):
+    path = tmp_path / "options.yaml"
+    path.write_text(text)
+    status, seen = run_with("--config", str(path))
     error = capsys.readouterr().err
     assert (status, seen) == (2, [])
     assert error.count("\n") == 1
@@ -75,6 +145,14 @@ def test_an_error_of_the_library_is_one_line_and_status_2(capsys, error):
     assert capsys.readouterr().err == "ofa-det test: error: expected a, found b\n"
 
 
+def test_ctrl_c_is_status_130(capsys):
+    def interrupt(options):
+        raise KeyboardInterrupt
+
+    assert run_with("--root", "x", action=interrupt)[0] == 130
+    assert capsys.readouterr().err == "ofa-det test: interrupted\n"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_command_explains_its_options(capsys, name):
     with pytest.raises(SystemExit) as exit_:
@@ -82,7 +160,8 @@ def test_every_command_explains_its_options(capsys, name):
     assert exit_.value.code == 0
     text = capsys.readouterr().out
     assert f"usage: ofa-det {name} " in text
-    assert "--config" in text
+    assert "\n  --config" in text
+    assert re.findall(r"\n  (--\S+) \S+\s+\((?:type|required)", text) == []  # Nothing between option and type.
 
 
 def test_an_unknown_command_names_the_known_ones(capsys):
@@ -91,3 +170,10 @@ def test_an_unknown_command_names_the_known_ones(capsys):
     assert main([]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in COMMANDS)
+
+
+def test_a_tool_ends_with_one_line_and_status_2():
+    words = [sys.executable, str(TOOLS / "predict_latency.py"), "--model", "nowhere"]
+    done = subprocess.run(words, capture_output=True, text=True, env={"PYTHONPATH": str(TOOLS.parent)}, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("ofa-det predict-latency: error: expected a run folder")

@@ -1,69 +1,78 @@
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.arch.files import read_json
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.arch.levels import ssd_anchor_sizes
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.evaluations import ChosenSubnet
+from ofa_det.artefacts.model_file import read_description
+from ofa_det.artefacts.records import read_record
 from ofa_det.cli.search_det import main
-from ofa_det.data.generated import CATEGORIES, generate_dataset
+from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
-from ofa_det.evaluation.candidate_scoring import CandidateScorer
-from ofa_det.evaluation.scoring import evaluate
-from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.models.calibration import calibrate_batch_norm, calibration_batches
-from ofa_det.models.extraction import extract
-from ofa_det.models.run_folder import ModelDescription, load_supernet, save_model
+from ofa_det.latency.model import latency_model
+from ofa_det.models.run_folder import save_model
 from ofa_det.models.supernet import Supernet
 
 RESULT_FILES = ("evaluations.jsonl", "subnet.json", "pareto.csv", "pareto.png")
-SPACE = SearchSpace(resolutions=(64, 96), depths=(1, 2), expand_ratios=(3, 4), kernel_sizes=(3, 5))
 CAP_MS = 8.0
+SaveSupernet = Callable[..., Path]
+Arguments = Callable[..., list[str]]
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return generate_dataset(tmp_path_factory.mktemp("data"), num_train=12, num_val=1, image_size=(96, 128))
+def save_supernet(tiny_root: Path, tiny_space: SearchSpace) -> SaveSupernet:
+    """Writes the run folder of an untrained supernet."""
+
+    def save(folder: Path, holdout_fraction: float = 0.5) -> Path:
+        fit = open_split(DataConfig(root=str(tiny_root), holdout_fraction=holdout_fraction), "fit")
+        torch.manual_seed(0)
+        description = ModelDescription(
+            detector=DetectorConfig.of(tiny_space, num_classes=len(CATEGORIES), anchor_sizes=ssd_anchor_sizes()),
+            subnet=None,
+            categories=CATEGORIES,
+            postprocess=PostProcessConfig(),
+            holdout_fraction=holdout_fraction,
+            training_images=fit.fingerprint(),
+        )
+        save_model(folder, description, Supernet(description.detector))
+        return folder
+
+    return save
 
 
 @pytest.fixture(scope="module")
-def supernet(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_supernet(tmp_path_factory.mktemp("supernet"), data)
+def supernet(save_supernet: SaveSupernet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_supernet(tmp_path_factory.mktemp("supernet"))
 
 
-def save_supernet(folder: Path, data: Path, holdout_fraction: float = 0.5) -> Path:
-    fit = open_split(DataConfig(root=str(data), holdout_fraction=holdout_fraction), "fit")
-    torch.manual_seed(0)
-    network = Supernet(DetectorConfig(num_classes=len(CATEGORIES)), SPACE)
-    description = ModelDescription(
-        detector=network.config,
-        architecture=SPACE,
-        categories=CATEGORIES,
-        holdout_fraction=holdout_fraction,
-        training_images=fit.fingerprint(),
-    )
-    save_model(folder, description, network.state_dict())
-    return folder
+@pytest.fixture(scope="module")
+def arguments(tiny_root: Path) -> Arguments:
+    """Makes the words of a short search into a folder."""
 
+    def make(supernet: Path, output: Path, *more: str) -> list[str]:
+        options = {
+            "supernet": supernet,
+            "data.root": tiny_root,
+            "latency_cap_ms": CAP_MS,
+            "calibration_images": 4,
+            "evolution.population": 4,
+            "evolution.generations": 1,
+            "output": output,
+        }
+        return [word for name, value in options.items() for word in (f"--{name}", str(value))] + list(more)
 
-def arguments(data: Path, supernet: Path, output: Path, *more: str) -> list[str]:
-    options = {
-        "supernet": supernet,
-        "data.root": data,
-        "latency_cap_ms": CAP_MS,
-        "calibration_images": 4,
-        "evolution.population": 4,
-        "evolution.generations": 1,
-        "output": output,
-    }
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))] + list(more)
+    return make
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -71,51 +80,57 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def finished(data: Path, supernet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(arguments: Arguments, supernet: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("search") / "whole"
-    assert main(arguments(data, supernet, output)) == 0
+    assert main(arguments(supernet, output)) == 0
     return output
 
 
-def test_search_writes_a_subnet_of_the_space_under_the_cap(finished: Path) -> None:
-    best = read_json(finished / "subnet.json")
-    assert SubnetConfig.from_json(best) in SPACE
-    assert 0 < best["latency_ms"] <= CAP_MS
-    assert 0 < best["latency_error_ms"] < best["latency_ms"]
-    assert best["precision"] == "uint8"
+def test_search_writes_a_subnet_of_the_space_under_the_cap(
+    finished: Path, supernet: Path, tiny_space: SearchSpace
+) -> None:
+    best = read_record(finished / "subnet.json", ChosenSubnet)
+    assert best.subnet in tiny_space
+    plan = read_description(supernet).shipped_plan(best.subnet)
+    assert best.latency_ms == latency_model(precision="uint8").predict(plan.layers).mean_ms <= CAP_MS
+    assert 0 < best.latency_error_ms < best.latency_ms
+    assert (best.device, best.precision) == ("pixel2", "uint8")
     assert len((finished / "pareto.csv").read_text().splitlines()) == 1 + 8
     assert len((finished / "evaluations.jsonl").read_text().splitlines()) == 1 + 8
 
 
-def test_score_equals_the_evaluation_of_the_extracted_detector(data: Path, supernet: Path) -> None:
-    trained = load_supernet(supernet)
-    config = DataConfig(root=str(data), holdout_fraction=0.5)
-    fit, holdout = open_split(config, "fit"), open_split(config, "holdout")
-    scorer = CandidateScorer(
-        trained.supernet, trained.categories, calibration=fit, calibration_images=5, holdout=holdout
-    )
-    for subnet in (SPACE.smallest(), SPACE.largest(), SPACE.smallest()):
-        detector = extract(trained.supernet, subnet)
-        calibrate_batch_norm(detector, calibration_batches(fit, subnet.resolution, num_images=5))
-        assert scorer(subnet) == evaluate(TorchDetector(detector, trained.categories), holdout).ap
+def test_search_prints_what_it_found(
+    arguments: Arguments, supernet: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(supernet, tmp_path / "again")) == 0
+    best = read_record(finished / "subnet.json", ChosenSubnet)
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first == str(best.subnet)
+    assert "on 6 held-out training images" in second
+    assert f"{best.latency_ms:.1f} ms ± {best.latency_error_ms:.1f} ms on pixel2" in second
+    assert content(tmp_path / "again") == content(finished)
 
 
 def test_search_killed_anywhere_resumes_to_the_same_files(
-    data: Path, supernet: Path, finished: Path, tmp_path: Path
+    arguments: Arguments, supernet: Path, finished: Path, tmp_path: Path
 ) -> None:
     whole = (finished / "evaluations.jsonl").read_bytes()
     output = tmp_path / "killed"
     output.mkdir()
     header = whole.index(b"\n") + 1
     (output / "evaluations.jsonl").write_bytes(whole[: random.Random(0).randrange(header, len(whole))])
-    assert main(arguments(data, supernet, output, "--resume")) == 0
+    fresh = tmp_path / "supernet"
+    shutil.copytree(supernet, fresh, ignore=shutil.ignore_patterns("measured_ap"))
+    assert main(arguments(fresh, output, "--resume")) == 0
     assert content(output) == content(finished)
 
 
-def test_search_continues_with_a_larger_budget(data: Path, supernet: Path, finished: Path, tmp_path: Path) -> None:
+def test_search_continues_with_a_larger_budget(
+    arguments: Arguments, supernet: Path, finished: Path, tmp_path: Path
+) -> None:
     output = tmp_path / "longer"
-    assert main(arguments(data, supernet, output, "--evolution.max_evaluations", "3")) == 0
-    assert main(arguments(data, supernet, output, "--resume")) == 0
+    assert main(arguments(supernet, output, "--evolution.max_evaluations", "3")) == 0
+    assert main(arguments(supernet, output, "--resume")) == 0
     assert content(output) == content(finished)
 
 
@@ -127,39 +142,65 @@ def error_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def test_existing_output_needs_resume(
-    data: Path, supernet: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    arguments: Arguments, supernet: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content(finished)
-    assert "pass --resume or another --output" in error_line(arguments(data, supernet, finished), capsys)
+    assert "pass --resume or another --output" in error_line(arguments(supernet, finished), capsys)
     assert content(finished) == before
 
 
 def test_record_of_another_search_is_not_continued(
-    data: Path, supernet: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+    arguments: Arguments, supernet: Path, finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = arguments(data, supernet, finished, "--resume", "--seed", "1")
-    assert "with seed 1, found 0" in error_line(argv, capsys)
+    line = error_line(arguments(supernet, finished, "--resume", "--seed", "1"), capsys)
+    assert "expected seed 1 in " in line
+    assert "found 0; choose another --output" in line
 
 
 def test_infeasible_cap_names_the_smallest_latency_and_leaves_no_record(
-    data: Path, supernet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: Arguments, supernet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = error_line(arguments(data, supernet, tmp_path / "out", "--latency_cap_ms", "0.5"), capsys)
+    line = error_line(arguments(supernet, tmp_path / "out", "--latency_cap_ms", "0.5"), capsys)
     assert "expected a latency cap of at least" in line
     assert "found 0.5 ms" in line
     assert not (tmp_path / "out").exists()
 
 
-def test_supernet_without_holdout_is_refused(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = save_supernet(tmp_path / "supernet", data, holdout_fraction=0.0)
-    assert "holdout_fraction above 0, found 0" in error_line(arguments(data, folder, tmp_path / "out"), capsys)
-
-
-def test_images_that_may_have_been_trained_on_score_nothing(
-    data: Path, supernet: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_supernet_without_holdout_is_refused(
+    arguments: Arguments, save_supernet: SaveSupernet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = arguments(data, supernet, tmp_path / "out", "--data.limit", "8")
-    assert "held-out images may have been trained on" in error_line(argv, capsys)
+    folder = save_supernet(tmp_path / "supernet", holdout_fraction=0.0)
+    assert "holdout_fraction above 0, found 0" in error_line(arguments(folder, tmp_path / "out"), capsys)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        # Images that may have been trained on score nothing.
+        (("--data.limit", "8"), "held-out images may have been trained on"),
+        (("--data.holdout_fraction", "0.2"), "expected data.holdout_fraction 0.5"),
+        (("--supernet", "nowhere"), "expected a run folder"),
+        (("--device", "pixel9"), "expected a device of pixel2, found 'pixel9'"),
+        (("--runtime", "tflite-1999"), "found 'tflite-1999'"),
+        (("--precision", "int4"), "precision"),
+        (("--accelerator", "abacus"), "found 'abacus'"),
+        (("--evolution.parents", "3"), "evolution.parents"),
+        (("--latency_cap_ms", "fast"), "latency_cap_ms"),
+        (("--config", "pixel9"), "expected a YAML file or one of pixel2, quickstart, found 'pixel9'"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    arguments: Arguments,
+    supernet: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    more: tuple[str, ...],
+    words: str,
+) -> None:
+    line = error_line(arguments(supernet, tmp_path / "out", *more), capsys)
+    assert line.startswith("ofa-det search: error: ")
+    assert words in line
+    assert not (tmp_path / "out").exists()
 
 
 def recorded(output: Path) -> int:
@@ -168,13 +209,15 @@ def recorded(output: Path) -> int:
 
 
 @pytest.mark.slow
-def test_five_kills_at_random_moments(data: Path, supernet: Path, tmp_path: Path) -> None:
+def test_five_kills_at_random_moments(arguments: Arguments, supernet: Path, tmp_path: Path) -> None:
     rng = random.Random(1)
     budget = ("--evolution.population", "10", "--evolution.generations", "3")
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert main(arguments(data, supernet, whole, *budget)) == 0
+    assert main(arguments(supernet, whole, *budget)) == 0
+    fresh = tmp_path / "supernet"  # Nothing is measured yet.
+    shutil.copytree(supernet, fresh, ignore=shutil.ignore_patterns("measured_ap"))
     code = "import sys; from ofa_det.cli.search_det import main; raise SystemExit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", code, *arguments(data, supernet, killed, *budget, "--resume")]
+    command = [sys.executable, "-c", code, *arguments(fresh, killed, *budget, "--resume")]
     for _ in range(5):
         before = recorded(killed)
         process = subprocess.Popen(command)

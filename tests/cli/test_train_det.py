@@ -4,60 +4,65 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 import ofa_det.training.loop as loop
-from ofa_det.arch.files import write_json
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.cli.command import command
-from ofa_det.cli.train_det import TrainConfig, main
-from ofa_det.data.generated import CATEGORIES, generate_dataset
-from ofa_det.models.run_folder import load_detector, load_supernet, read_description
-
-SPACE = SearchSpace(resolutions=(64, 96), depths=(1, 2), expand_ratios=(3,), kernel_sizes=(3, 5))
-CONFIGS = Path(__file__).parents[2] / "configs" / "train"
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return generate_dataset(tmp_path_factory.mktemp("data"), num_train=12, num_val=3, image_size=(96, 128))
-
-
-def arguments(data, output, *more, images=16):
-    options = {
-        "data.root": data,
-        "data.holdout_fraction": 0.3,
-        "output": output,
-        "backbone.width_mult": 0.25,
-        "backbone.last_width": 64,
-        "extra_widths": "[32,32,32,32]",
-        "space.resolutions": "[64,96]",
-        "space.depths": "[1,2]",
-        "space.expand_ratios": "[3]",
-        "space.kernel_sizes": "[3,5]",
-        "num_anchors": 4,
-        "num_workers": 0,
-        "calibration_images": 4,
-        "schedule.num_images": images,
-        "schedule.batch_size": 4,
-        "schedule.warmup_images": 4,
-        "checkpoint_every": 4,
-        "validate_every": 8,
-        "accelerator": "cpu",
-    }
-    return [word for name, value in options.items() for word in (f"--{name}", str(value))] + list(more)
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.artefacts.evaluations import ChosenSubnet
+from ofa_det.artefacts.files import write_json
+from ofa_det.artefacts.model_file import read_description
+from ofa_det.artefacts.records import write_record
+from ofa_det.cli.train_det import main
+from ofa_det.data.generated import CATEGORIES
+from ofa_det.models.run_folder import load_detector, load_supernet
 
 
 @pytest.fixture(scope="module")
-def supernet(data, tmp_path_factory):
+def arguments(tiny_root, tiny_space_file):
+    """Makes the words of a short training into a folder; of a fine-tuning, if space and anchors are the supernet's."""
+
+    def make(output, *more, images=16, of_a_supernet=False):
+        options = {
+            "data.root": tiny_root,
+            "data.holdout_fraction": 0.3,
+            "output": output,
+            "num_workers": 0,
+            "calibration_images": 4,
+            "schedule.num_images": images,
+            "schedule.batch_size": 4,
+            "schedule.warmup_images": 4,
+            "checkpoint_every": 4,
+            "validate_every": 8,
+            "accelerator": "cpu",
+        }
+        if not of_a_supernet:
+            options |= {"space": tiny_space_file, "anchors.count": 4}
+        return [word for name, value in options.items() for word in (f"--{name}", str(value))] + list(more)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def finetuning(arguments, supernet):
+    """Makes the words of a short fine-tuning."""
+
+    def make(output, subnet, *more):
+        return arguments(
+            output, "--supernet", str(supernet), "--subnet", str(subnet), *more, images=8, of_a_supernet=True
+        )
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def supernet(arguments, tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "supernet"
-    assert main(arguments(data, folder)) == 0
+    assert main(arguments(folder)) == 0
     return folder
 
 
-def test_a_run_folder_is_complete(supernet):
+def test_a_run_folder_is_complete(supernet, tiny_space):
     assert {"config.yaml", "model.safetensors", "last.ckpt", "metrics.jsonl", "pictures"} <= {
         path.name for path in supernet.iterdir()
     }
@@ -66,10 +71,11 @@ def test_a_run_folder_is_complete(supernet):
     assert {"AP_largest", "AP_smallest"} <= records[-1].keys()
     assert all(record["loss"] > 0 for record in records if "loss" in record)
     assert len(list((supernet / "pictures").iterdir())) == 2
-    trained = load_supernet(supernet)
-    assert trained.supernet.space == SPACE
-    assert trained.categories == CATEGORIES
-    assert trained.holdout_fraction == 0.3
+    description = load_supernet(supernet).description
+    detector = DetectorConfig.of(tiny_space, num_classes=4, anchor_sizes=description.detector.anchor_sizes)
+    assert description.detector == detector
+    assert description.categories == CATEGORIES
+    assert description.holdout_fraction == 0.3
 
 
 def test_the_config_repeats_the_run(supernet, tmp_path):
@@ -77,7 +83,7 @@ def test_the_config_repeats_the_run(supernet, tmp_path):
     assert (tmp_path / "again/model.safetensors").read_bytes() == (supernet / "model.safetensors").read_bytes()
 
 
-def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, data, tmp_path, monkeypatch, capsys):
+def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, arguments, tmp_path, monkeypatch, capsys):
     output = tmp_path / "run"
     original, calls = loop.accumulate_gradients, []
 
@@ -89,69 +95,89 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, data, tmp_path
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "accumulate_gradients", interrupted)
-        assert main(arguments(data, output)) == 130
-    assert main(arguments(data, output)) == 2
+        assert main(arguments(output)) == 130
+    assert main(arguments(output)) == 2
     assert "--resume" in capsys.readouterr().err
-    assert main(arguments(data, output, "--resume", "--schedule.batch_size", "2")) == 2
+    assert main(arguments(output, "--resume", "--schedule.batch_size", "2")) == 2
     assert "schedule" in capsys.readouterr().err
-    assert main(arguments(data, output, "--resume")) == 0
+    assert main(arguments(output, "--resume")) == 0
     assert (output / "model.safetensors").read_bytes() == (supernet / "model.safetensors").read_bytes()
 
 
-def test_one_subnet_of_the_supernet_is_fine_tuned(supernet, data, tmp_path):
-    write_json(tmp_path / "subnet.json", SPACE.largest(64).to_json() | {"ap": 0.5})
-    more = ("--supernet", str(supernet), "--subnet", str(tmp_path / "subnet.json"))
-    assert main(arguments(data, tmp_path / "det", *more, images=8)) == 0
-    trained = load_detector(tmp_path / "det")
-    assert trained.detector.subnet == SPACE.largest(64)
-    assert trained.detector.config == read_description(supernet).detector
+def test_one_subnet_of_the_supernet_is_fine_tuned(supernet, finetuning, tiny_space, tmp_path, capsys):
+    write_record(tmp_path / "subnet.json", ChosenSubnet(subnet=tiny_space.largest(64), ap=0.5))
+    assert main(finetuning(tmp_path / "det", tmp_path / "subnet.json")) == 0
+    assert f"wrote {tmp_path / 'det/model.safetensors'}" in capsys.readouterr().out
+    description = load_detector(tmp_path / "det").description
+    assert description.subnet == tiny_space.largest(64)
+    assert description.detector == read_description(supernet).detector
+    assert description.postprocess == read_description(supernet).postprocess
 
 
-def test_mistakes_are_one_line(supernet, data, tmp_path, capsys):
-    assert main(arguments(data, tmp_path / "a", "--supernet", str(supernet))) == 2
-    assert "--subnet" in capsys.readouterr().err
-    assert main(arguments(tmp_path / "nowhere", tmp_path / "b")) == 2
-    assert "nowhere" in capsys.readouterr().err
-    assert main(arguments(data, tmp_path / "d", "--anchors", "sdd")) == 2
-    assert "expected anchors to be fit, ssd or" in capsys.readouterr().err
-    assert main(arguments(data, tmp_path / "e", "--accelerator", "abacus")) == 2
-    assert "abacus" in capsys.readouterr().err
-    write_json(tmp_path / "subnet.json", SPACE.largest(96).to_json() | {"schema_version": 9})
-    assert main(arguments(data, tmp_path / "c", "--subnet", str(tmp_path / "subnet.json"))) == 2
+def test_its_config_leaves_out_what_came_with_the_supernet(finetuning, tiny_space, tmp_path):
+    """So that it repeats the run."""
+    assert main(finetuning(tmp_path / "det", tiny_space.smallest(), "--resolutions", "[64,96]")) == 0
+    assert main(["--config", str(tmp_path / "det/config.yaml"), "--output", str(tmp_path / "again")]) == 0
+    names = [folder / "model.safetensors" for folder in (tmp_path / "det", tmp_path / "again")]
+    assert names[0].read_bytes() == names[1].read_bytes()
+    assert load_detector(tmp_path / "det").description.subnet == tiny_space.smallest()
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--data.root", "nowhere"], "nothing at nowhere"),
+        (["--supernet", "runs/supernet"], "expected --subnet with --supernet"),
+        (["--anchors.source", "sdd"], "expected anchors from fit, ssd or a JSON file of fit-anchors, found 'sdd'"),
+        (["--space", "tiny"], "expected a YAML file or one of "),
+        (["--subnet", "r64 k3e1"], "found 1"),
+        (["--subnet", "64"], "expected a subnet like"),
+        (["--subnet", "none.json"], "found nothing at none.json"),
+        (["--accelerator", "abacus"], "abacus"),
+        (["--schedule.epochs", "3"], "schedule.epochs"),
+        (["--seed", "none"], "seed"),
+        (["--schedule.batch_size", "1"], "expected batch_size >= 2"),
+        (["--config", "none"], "expected a YAML file or one of "),
+    ],
+)
+def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
+    assert main(arguments(tmp_path / "out", *more)) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO")]
+    assert line.startswith("ofa-det train: error: ")
+    assert words in line
+
+
+def test_what_comes_with_the_supernet_is_not_asked_for(supernet, arguments, tiny_space, tmp_path, capsys):
+    more = ("--supernet", str(supernet), "--subnet", str(tiny_space.smallest()))
+    assert main(arguments(tmp_path / "out", *more)) == 2
+    assert "expected no --space with --supernet, which has its own" in capsys.readouterr().err
+
+
+def test_a_subnet_of_another_version_is_refused(arguments, tiny_space, tmp_path, capsys):
+    write_record(tmp_path / "subnet.json", ChosenSubnet(subnet=tiny_space.largest(96)))
+    content = json.loads((tmp_path / "subnet.json").read_text())
+    write_json(tmp_path / "subnet.json", content | {"schema_version": 9})
+    assert main(arguments(tmp_path / "out", "--subnet", str(tmp_path / "subnet.json"))) == 2
     assert "schema_version" in capsys.readouterr().err
 
 
-def parsed(path):
-    """The config that the command would run with."""
-    seen = []
-    assert command("train", "", TrainConfig, seen.append)(["--config", str(path), "--data.root", "DATA"]) == 0
-    return seen[0]
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_shipped_configs_are_valid(path):
-    assert path.read_text().startswith("# ")
-    config = parsed(path)
-    assert config.schedule.num_steps > 0
-
-
 @pytest.mark.slow
-def test_killed_five_times_at_random_moments_the_weights_are_the_same(data, tmp_path):
+def test_killed_five_times_at_random_moments_the_weights_are_the_same(arguments, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     command = [sys.executable, "-m", "ofa_det.cli.main", "train"]
     options = ("--resume", "--validate_every", "1000")
-    subprocess.run([*command, *arguments(data, whole, *options, images=400)], check=True)
+    subprocess.run([*command, *arguments(whole, *options, images=400)], check=True)
     rng = random.Random(0)
     for _ in range(5):
         before = written(killed / "last.ckpt")
-        process = subprocess.Popen([*command, *arguments(data, killed, *options, images=400)])
+        process = subprocess.Popen([*command, *arguments(killed, *options, images=400)])
         while written(killed / "last.ckpt") == before:
             assert process.poll() is None
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 1))
         process.kill()
         assert process.wait() == -signal.SIGKILL
-    subprocess.run([*command, *arguments(data, killed, *options, images=400)], check=True)
+    subprocess.run([*command, *arguments(killed, *options, images=400)], check=True)
     assert (killed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ofa_det.detection.detections import Detections
-from ofa_det.evaluation.contact_sheet import ground_truth_detections
 from ofa_det.evaluation.metrics import coco_metrics
-from ofa_det.evaluation.scoring import coco_results, evaluate
+from ofa_det.evaluation.pictures import ground_truth_detections
+from ofa_det.evaluation.scoring import coco_results, score
 
 
 class Oracle:
@@ -29,20 +29,28 @@ class Oracle:
 
 def test_an_oracle_scores_one(shapes):
     oracle = Oracle(shapes)
-    metrics = evaluate(oracle, shapes, batch_size=10)
+    metrics = score(oracle, shapes)
     assert metrics.ap == pytest.approx(1)
-    assert metrics.num_images == 26
-    assert oracle.batches == [(10, 64, 48, 3), (10, 64, 48, 3), (6, 64, 48, 3)]
+    assert metrics.record.images == 26
+    assert oracle.batches == [(8, 64, 48, 3)] * 3 + [(2, 64, 48, 3)]
+
+
+def test_images_that_are_given_are_not_read_again(shapes, monkeypatch):
+    batches = [np.zeros((13, 64, 48, 3), np.uint8)] * 2
+    monkeypatch.setattr(type(shapes), "image", None)
+    oracle = Oracle(shapes)
+    assert score(oracle, shapes, batches=batches).ap == pytest.approx(1)
+    assert oracle.batches == [(13, 64, 48, 3)] * 2
 
 
 def test_the_detections_kept_give_the_numbers_reported(shapes):
-    metrics = evaluate(Oracle(shapes), shapes)
-    assert coco_metrics(shapes.ground_truth(), metrics.results).values == metrics.values
+    metrics = score(Oracle(shapes), shapes)
+    assert coco_metrics(shapes.ground_truth(), metrics.results).record == metrics.record
 
 
 def test_other_categories_are_warned_of(shapes, caplog):
     with caplog.at_level(logging.WARNING):
-        metrics = evaluate(Oracle(shapes, shift_ids=1000), shapes)
+        metrics = score(Oracle(shapes, shift_ids=1000), shapes)
     assert metrics.ap == 0
     assert "trained on other categories" in caplog.text
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ofa_det.arch.layer_plan import LayerPlan, PlanBuilder
+from ofa_det.arch.plan import LayerPlan, PlanBuilder
 from ofa_det.export.mirror_weights import (
     ConvolutionWeights,
     fold_batch_norm,
@@ -20,7 +20,7 @@ def head(anchors: int, classes: int) -> LayerPlan:
     builder = PlanBuilder(resolution=4)
     box = builder.append("box", "conv", anchors * 4, inputs=("images",))
     score = builder.append("score", "conv", anchors * classes, inputs=("images",))
-    return LayerPlan(resolution=4, layers=tuple(builder.layers), box_outputs=(box,), score_outputs=(score,))
+    return LayerPlan(resolution=4, layers=builder.layers, box_outputs=(box,), score_outputs=(score,))
 
 
 @pytest.mark.parametrize("kind", ["conv", "depthwise"])
@@ -34,7 +34,7 @@ def test_folded_convolution_equals_convolution_and_batch_norm(kind):
     for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
         nn.init.uniform_(tensor, 0.5, 1.5)
     state = {"layer.weight": conv.weight} | {f"layer.norm.{key}": value for key, value in norm.state_dict().items()}
-    plan = LayerPlan(resolution=5, layers=tuple(builder.layers))
+    plan = LayerPlan(resolution=5, layers=builder.layers)
 
     folded = fold_batch_norm(plan, {key: value.detach().numpy() for key, value in state.items()})["layer"]
 

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ofa_det.detection.postprocessing import PostProcessConfig
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.evaluation.onnx import OnnxDetector
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.export.config import ExportConfig
 
 
 @pytest.mark.slow
@@ -14,17 +15,21 @@ def test_file_detects_what_torch_detects(trained, images, tmp_path):
     from ofa_det.export.onnx_model import convert_to_onnx
 
     postprocess = PostProcessConfig(score_threshold=0.05, iou_threshold=0.5, max_detections=40)
-    converted = convert_to_onnx(trained, ExportConfig(format="onnx", postprocess=postprocess), images)
+    trained = replace(trained, description=replace(trained.description, postprocess=postprocess))
+    converted = convert_to_onnx(trained, images)
     path = tmp_path / converted.file_name
     path.write_bytes(converted.content)
 
     detector = OnnxDetector(path)
     found = detector.predict(np.stack(images))
-    wanted = TorchDetector(trained.detector, trained.categories, postprocess).predict(np.stack(images))
+    wanted = TorchDetector(trained.network, trained.description).predict(np.stack(images))
 
     assert detector.input_size == (64, 64)
-    assert converted.description["verification"]["largest_error"] < 1e-5
-    assert converted.description["class_category_ids"] == [category.id for category in trained.categories]
+    assert converted.verification["largest_error"] < 1e-5
+    assert converted.columns.category_ids == tuple(category.id for category in trained.description.categories)
+    plan = trained.network.plan(trained.network.subnet).folded()  # One column a category, none unused.
+    assert (converted.plan.macs, converted.plan.parameters) == (plan.macs, plan.parameters)
+    assert converted.outputs[1].shape == (1, plan.num_anchors, 4)
     for ours, theirs in zip(found, wanted, strict=True):
         assert len(ours) == 40
         np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-5)

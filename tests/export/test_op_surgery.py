@@ -7,8 +7,9 @@ import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.detection.box_coder import decode, encode
-from ofa_det.detection.postprocessing import PostProcessConfig, postprocess
+from ofa_det.detection.postprocessing import postprocess
 from ofa_det.export.op_surgery import append_postprocess
 
 LEVELS = (5, 3)

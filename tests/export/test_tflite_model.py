@@ -7,38 +7,34 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter
 
-from ofa_det.data.class_columns import class_columns
-from ofa_det.detection.postprocessing import PostProcessConfig
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.export.config import ExportConfig
+from ofa_det.latency.model import latency_model
+from ofa_det.latency.tflite_file import parse_tflite
 
 pytestmark = pytest.mark.tflite
-POST_PROCESSING = PostProcessConfig(score_threshold=0.05, iou_threshold=0.5)
 
 
-def convert(trained, images, format_):
+def convert(trained, images, *, quantized):
     from ofa_det.export.tflite_model import convert_to_tflite
 
-    config = ExportConfig(format=format_, postprocess=POST_PROCESSING)
-    return convert_to_tflite(trained, config, images, images)
+    return convert_to_tflite(trained, images, images, quantized=quantized)
 
 
 @pytest.fixture(scope="module")
 def float32(trained, images):
-    return convert(trained, images, "tflite-float32")
+    return convert(trained, images, quantized=False)
 
 
 @pytest.fixture(scope="module")
 def int8(trained, images):
-    return convert(trained, images, "tflite-int8")
+    return convert(trained, images, quantized=True)
 
 
 def test_float32_network_equals_torch(float32):
-    found = float32.description["verification"]
-    assert found["box_code_error"] < 1e-5
-    assert found["score_error"] < 1e-5
-    assert float32.description["quantization"] is None
+    assert float32.verification["box_code_error"] < 1e-5
+    assert float32.verification["score_error"] < 1e-5
+    assert float32.quantization is None
 
 
 def test_float32_file_detects_what_torch_detects(float32, trained, images, tmp_path):
@@ -46,7 +42,7 @@ def test_float32_file_detects_what_torch_detects(float32, trained, images, tmp_p
     path.write_bytes(float32.content)
 
     found = TfliteDetector(path).predict(np.stack(images))
-    wanted = TorchDetector(trained.detector, trained.categories, POST_PROCESSING).predict(np.stack(images))
+    wanted = TorchDetector(trained.network, trained.description).predict(np.stack(images))
 
     assert sum(map(len, wanted)) > 50
     for ours, theirs in zip(found, wanted, strict=True):
@@ -58,7 +54,7 @@ def test_float32_file_detects_what_torch_detects(float32, trained, images, tmp_p
 def test_int8_input_takes_raw_bytes(int8, trained):
     interpreter = Interpreter(model_content=int8.content)
     (entry,) = interpreter.get_input_details()
-    resolution = trained.detector.plan.resolution
+    resolution = trained.network.subnet.resolution
     assert entry["dtype"] is np.uint8
     assert entry["quantization"] == (1 / 128, 128)
     assert entry["shape"].tolist() == [1, resolution, resolution, 3]
@@ -66,29 +62,50 @@ def test_int8_input_takes_raw_bytes(int8, trained):
 
 
 def test_int8_network_is_close_to_torch(int8):
-    found = int8.description["verification"]
-    assert found["box_code_sqnr_db"] > 15
-    assert found["score_sqnr_db"] > 15
+    assert int8.verification["box_code_sqnr_db"] > 15
+    assert int8.verification["score_sqnr_db"] > 15
 
 
 def test_levels_and_branches_have_their_own_ranges(int8, trained):
-    quantization = int8.description["quantization"]
-    scales = [entry["scale"] for entry in (*quantization["box_codes"], *quantization["logits"])]
-    assert len(quantization["box_codes"]) == len(trained.detector.plan.box_outputs)
-    assert len(set(scales)) == len(scales) == 2 * len(quantization["box_codes"])
+    quantization = int8.quantization
+    scales = [entry["scale"] for entry in (*quantization.box_codes, *quantization.logits)]
+    assert len(quantization.box_codes) == len(trained.description.detector.space.levels)
+    assert len(set(scales)) == len(scales) == 2 * len(quantization.box_codes)
+
+
+@pytest.mark.parametrize("format_", ["float32", "int8"])
+def test_the_file_has_the_layers_of_the_plan(format_, trained, request):
+    """Unused class columns among them. The latencies differ by the order of the sums alone."""
+    converted = request.getfixturevalue(format_)
+    plan = trained.description.shipped_plan(trained.network.subnet)
+    own = trained.network.plan(trained.network.subnet)
+    network = parse_tflite(converted.content, where="the file")
+    assert converted.plan == plan
+    assert (network.macs, sum(layer.parameters for layer in network.layers)) == (plan.macs, plan.parameters)
+    assert plan.macs > own.macs
+    assert network.precision == ("uint8" if format_ == "int8" else "float32")
+    model = latency_model(precision=network.precision)
+    assert model.predict(network.layers).mean_ms == pytest.approx(model.predict(plan.layers).mean_ms, rel=1e-6)
+
+
+def test_a_file_of_another_plan_is_refused(float32, trained):
+    from ofa_det.export.verification import check_plan
+
+    check_plan(float32.content, float32.plan)
+    with pytest.raises(ValueError, match=f"found {float32.plan.macs} and {float32.plan.parameters}"):
+        check_plan(float32.content, trained.network.plan(trained.network.subnet).folded())
 
 
 @pytest.mark.parametrize("format_", ["float32", "int8"])
 def test_unused_classes_never_fire(format_, trained, request, tmp_path):
     converted = request.getfixturevalue(format_)
-    columns = class_columns(trained.categories)
-    assert columns.has_unused
-    assert converted.description["class_category_ids"] == list(columns.category_ids)
-    assert converted.description["verification"]["unused_score"] < POST_PROCESSING.score_threshold
+    assert converted.columns.has_unused
+    assert converted.columns == trained.description.columns
+    assert converted.verification["unused_score"] < trained.description.postprocess.score_threshold
     path = tmp_path / converted.file_name
     path.write_bytes(converted.content)
-    detector, known = TfliteDetector(path), {category.id for category in trained.categories}
-    resolution = trained.detector.plan.resolution
+    detector, known = TfliteDetector(path), {category.id for category in trained.description.categories}
+    resolution = trained.network.subnet.resolution
     extremes = [np.full((resolution, resolution, 3), value, np.uint8) for value in (0, 128, 255)]
     for found in detector.predict(np.stack(extremes)):
         assert set(found.category_ids.tolist()) <= known
@@ -97,15 +114,13 @@ def test_unused_classes_never_fire(format_, trained, request, tmp_path):
 def test_unused_classes_do_not_stretch_the_logits_range(trained, images):
     from ofa_det.export.tflite_model import unused_logits
 
-    columns = class_columns(trained.categories)
+    detector, columns = trained.network, trained.description.columns
+    batches = [torch.from_numpy((image.transpose(2, 0, 1)[None] - 128.0) / 128.0).float() for image in images]
     with torch.no_grad():
-        lowest = min(
-            trained.detector(torch.from_numpy((image.transpose(2, 0, 1)[None] - 128.0) / 128.0).float()).logits.min()
-            for image in images
-        )
-    logits = unused_logits(trained.detector, columns, images, 0.05)
+        lowest = min(detector(batch, detector.subnet).logits.min() for batch in batches)
+    logits = unused_logits(detector, columns, images, 0.05)
     silent = float(np.log(0.05 / 0.95)) - 1
     assert min(logits) == pytest.approx(min(float(lowest), silent), abs=1e-3)
     assert max(logits) <= silent
     with pytest.raises(ValueError, match="expected a score_threshold > 0"):
-        unused_logits(trained.detector, columns, images, 0.0)
+        unused_logits(detector, columns, images, 0.0)

@@ -1,51 +1,74 @@
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from ofa_det.arch.detector import BackboneConfig, DetectorConfig
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.data.categories import Category
-from ofa_det.models.detector import Detector
-from ofa_det.models.run_folder import ModelDescription, load_detector, load_supernet, read_description, save_model
+from ofa_det.arch.classes import Category
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.model_file import read_description
+from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.run_folder import load_detector, load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 
-SPACE = SearchSpace(resolutions=(64,), depths=(1,), expand_ratios=(3,), kernel_sizes=(3, 5))
-CONFIG = DetectorConfig(num_classes=2, backbone=BackboneConfig(width_mult=0.25, last_width=64))
-CATEGORIES = (Category(id=3, name="ring"), Category(id=17, name="star"))
+CATEGORIES = tuple(Category(id=id_, name=f"name {id_}") for id_ in (3, 17, 18))
 
 
-def description(architecture):
-    return ModelDescription(detector=CONFIG, architecture=architecture, categories=CATEGORIES, holdout_fraction=0.1)
+def description(config: DetectorConfig, subnet: SubnetConfig | None) -> ModelDescription:
+    return ModelDescription(
+        detector=config,
+        subnet=subnet,
+        categories=CATEGORIES,
+        postprocess=PostProcessConfig(max_detections=7),
+        holdout_fraction=0.1,
+    )
 
 
-def test_a_detector_comes_back_the_same(tmp_path):
-    detector = Detector(CONFIG, SPACE.largest()).eval()
-    save_model(tmp_path, description(SPACE.largest()), detector.state_dict())
-    loaded = load_detector(tmp_path)
-    images = torch.randn(1, 3, 64, 64)
-    assert torch.equal(loaded.detector(images).logits, detector(images).logits)
-    assert loaded.categories == CATEGORIES
-    assert read_description(tmp_path) == description(SPACE.largest())
-    with pytest.raises(ValueError, match="expected a supernet"):
-        load_supernet(tmp_path)
+def outputs(network: DetectionNetwork, subnet: SubnetConfig) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        return network(torch.randn((1, 3, 64, 64), generator=generator), subnet).logits
 
 
-def test_a_supernet_comes_back_the_same(tmp_path):
-    supernet = Supernet(CONFIG, SPACE).eval()
-    save_model(tmp_path, description(SPACE), supernet.state_dict())
+def test_a_detector_comes_back_the_same(config: DetectorConfig, tmp_path: Path) -> None:
+    subnet = config.space.largest(64)
+    detector = Detector(config, subnet, resolutions=(64, 96)).eval()
+    save_model(tmp_path / "run", description(config, subnet), detector)
+    loaded = load_detector(tmp_path / "run")
+    assert not loaded.network.training
+    assert loaded.network.subnet == subnet
+    assert loaded.network.subnets.resolutions == (64,)
+    assert torch.equal(outputs(loaded.network, subnet), outputs(detector, subnet))
+    assert loaded.description == read_description(tmp_path / "run") == description(config, subnet)
+    with pytest.raises(ValueError, match=r"expected a supernet in .*run, found a detector of one subnet"):
+        load_supernet(tmp_path / "run")
+
+
+def test_a_supernet_comes_back_the_same(supernet: Supernet, tmp_path: Path) -> None:
+    config = supernet.eval().config
+    save_model(tmp_path, description(config, None), supernet)
     loaded = load_supernet(tmp_path)
-    images = torch.randn(1, 3, 64, 64)
-    subnet = SPACE.smallest()
-    assert torch.equal(loaded.supernet(images, subnet).logits, supernet(images, subnet).logits)
-    assert loaded.holdout_fraction == 0.1
-    with pytest.raises(ValueError, match="search a subnet"):
+    assert not loaded.network.training
+    for subnet in (config.space.smallest(64), config.space.largest(64)):
+        assert torch.equal(outputs(loaded.network, subnet), outputs(supernet, subnet))
+    assert loaded.description == description(config, None)
+    with pytest.raises(ValueError, match=r"expected a detector in .* search a subnet"):
         load_detector(tmp_path)
 
 
-def test_what_is_no_run_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
+def test_weight_keys_begin_with_the_names_of_layers(supernet: Supernet, tmp_path: Path) -> None:
+    save_model(tmp_path, description(supernet.config, None), supernet)
+    keys = load_file(tmp_path / "model.safetensors").keys()
+    for subnet in supernet.config.space.covering():
+        for layer in supernet.plan(subnet).layers:
+            assert (f"{layer.name}.weight" in keys) == (layer.has_weights and layer.weights_of is None)
+
+
+def test_what_is_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"run folder with model\.safetensors, found none"):
         load_detector(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match="expected weights"):
-        load_detector(tmp_path)
-    with pytest.raises(ValueError, match="expected 2 categories"):
-        ModelDescription(detector=CONFIG, architecture=SPACE, categories=CATEGORIES[:1])
+        load_supernet(tmp_path)

@@ -1,97 +1,144 @@
+import random
+from dataclasses import replace
+
 import pytest
 
-from ofa_det.arch.search_space import SearchSpace
-from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.search.evolution import Candidate, EvolutionConfig, evolve
-
-SPACE = SearchSpace(resolutions=(64, 96, 128))
+from ofa_det.arch.space import SearchSpace, StageSpec
+from ofa_det.search.evolution import Evolution, EvolutionConfig
 
 
-def latency(subnet: SubnetConfig) -> float:
-    """Grows with every choice, like a phone's."""
-    blocks = sum(4 * b.expand_ratio + b.kernel_size for stage in subnet.stages for b in stage)
-    return (subnet.resolution / 64) ** 2 * blocks / 40
+def narrowed(space: SearchSpace, **choices: tuple[int, ...]) -> SearchSpace:
+    """At 64 px, every stage but the fixed first one with these choices alone."""
+    first, *others = space.stages
+    stages: list[StageSpec] = [replace(stage, **choices) for stage in others]
+    return replace(space, resolutions=(64,), backbone=replace(space.backbone, stages=(first, *stages)))
 
 
-def score(subnet: SubnetConfig) -> float:
-    """Capacity with falling returns, and a taste for 5x5 kernels: the best subnets lie near a cap, not on one gene."""
-    fives = sum(b.kernel_size == 5 for stage in subnet.stages for b in stage)
-    return 1 - 1 / latency(subnet) ** 0.5 + 0.01 * fives
+@pytest.fixture
+def narrow(toy):
+    """Two kernel sizes in each of five stages: 32 subnets."""
+    return type(toy)(narrowed(toy.space, depths=(1,), expand_ratios=(3,), kernel_sizes=(3, 5)))
 
 
-def search(cap: float = 20, seed: int = 0, space: SearchSpace = SPACE, **config: float) -> list[Candidate]:
-    settings = EvolutionConfig(**({"population": 20, "generations": 5} | config))
-    return list(evolve(space, score=score, latency=latency, latency_cap_ms=cap, config=settings, seed=seed))
-
-
-def test_scores_only_distinct_subnets_of_the_space_under_the_cap() -> None:
-    found = search()
+def test_asks_for_distinct_subnets_of_the_space_under_the_cap(toy) -> None:
+    found = toy.search()
     assert len(found) == 20 + 5 * 20
-    assert len({candidate.subnet for candidate in found}) == len(found)
-    assert all(candidate.subnet in SPACE and candidate.latency_ms <= 20 for candidate in found)
-    assert all(candidate.latency_ms == latency(candidate.subnet) for candidate in found)
-    assert all(candidate.ap == score(candidate.subnet) for candidate in found)
+    assert len({evaluation.subnet for evaluation in found}) == len(found)
+    assert all(evaluation.subnet in toy.space and evaluation.latency_ms <= 20 for evaluation in found)
 
 
-def test_same_seed_gives_the_same_sequence_and_another_seed_another() -> None:
-    assert search(seed=3) == search(seed=3)
-    assert search(seed=3) != search(seed=4)
+def test_same_seed_gives_the_same_sequence_and_another_seed_another(toy) -> None:
+    assert toy.search(seed=3) == toy.search(seed=3) != toy.search(seed=4)
 
 
-def test_generations_improve_on_the_initial_population() -> None:
-    found = search(generations=10)
-    best = max(candidate.ap for candidate in found)
-    assert best > max(candidate.ap for candidate in found[:20])
-    assert best > max(search(population=220, generations=0), key=lambda candidate: candidate.ap).ap
+@pytest.mark.parametrize("asked_at_once", [1, 3, 20, 1000])
+def test_what_is_asked_does_not_depend_on_how_many_at_once(toy, asked_at_once: int) -> None:
+    settings = {"generations": 3, "max_evaluations": 70}
+    assert toy.search(lambda: asked_at_once, **settings) == toy.search(**settings)
 
 
-def test_initial_population_is_spread_over_resolutions_and_near_the_cap() -> None:
-    initial = search(cap=20, generations=0, population=30)
-    assert {candidate.subnet.resolution for candidate in initial} == set(SPACE.resolutions)
-    reach = {r: min(20, latency(SPACE.largest(r))) for r in SPACE.resolutions}
-    fills = sorted(candidate.latency_ms / reach[candidate.subnet.resolution] for candidate in initial)
-    # A path's steps are coarse, so a few candidates may fall just short of the band.
-    assert fills[len(fills) // 10] >= 0.75
-    assert fills[-1] > 0.97
-    assert len({round(fill, 2) for fill in fills}) > 10
+def test_nor_on_numbers_that_change(toy) -> None:
+    rng = random.Random(0)
+    assert toy.search(lambda: rng.randint(1, 30)) == toy.search()
 
 
-def test_first_candidates_cannot_be_enlarged_under_the_cap() -> None:
-    first = search(cap=30, generations=0, population=3)
-    assert [candidate.subnet.resolution for candidate in first] == [128, 96, 64]
-    assert first[2].subnet == SPACE.largest(64)
-    assert all(candidate.latency_ms > 29 for candidate in first[:2])
+def test_a_generation_ends_before_the_next_begins(toy) -> None:
+    strategy = toy.evolution(generations=2)
+    sizes = []
+    while asked := strategy.ask(15):
+        sizes.append(len(asked))
+        strategy.tell(toy.evaluate(asked))
+    assert sizes == [15, 5] * 3
+    assert strategy.ask(15) == []
 
 
-def test_resolutions_over_the_cap_are_left_out() -> None:
-    cap = latency(SPACE.smallest(64)) + 1
-    assert {candidate.subnet.resolution for candidate in search(cap=cap)} == {64}
+def test_children_descend_from_the_best(toy) -> None:
+    """With mutation alone, and of one choice in a hundred, a child is nearly one of the parents."""
+    strategy = toy.evolution(generations=1, mutation_ratio=1, mutation_probability=0.01, parent_ratio=0.1)
+    first = toy.evaluate(strategy.ask(100))
+    strategy.tell(first)
+    parents = [evaluation.subnet for evaluation in sorted(first, key=lambda evaluation: evaluation.rank)[:2]]
+    children = strategy.ask(100)
+    assert len(children) == 20
+
+    def differences(child, parent) -> int:
+        pairs = zip(child.stages, parent.stages, strict=True)
+        return sum(a != b for a, b in pairs) + (child.resolution != parent.resolution)
+
+    nearest = [min(differences(child, parent) for parent in parents) for child in children]
+    assert sum(nearest) / len(nearest) < 1.5
 
 
-def test_infeasible_cap_names_the_smallest_latency_before_any_scoring() -> None:
-    def refuse(subnet: SubnetConfig) -> float:
-        raise AssertionError(subnet)
+def test_asking_before_telling_is_refused(toy) -> None:
+    strategy = toy.evolution()
+    asked = strategy.ask(4)
+    with pytest.raises(ValueError, match="evaluation of every subnet asked for, found none of 4"):
+        strategy.ask(1)
+    strategy.tell(toy.evaluate(asked[:3]))
+    with pytest.raises(ValueError, match="found none of 1"):
+        strategy.ask(1)
+    strategy.tell(toy.evaluate([toy.space.largest(64)]))  # one that was not asked for does not stand in
+    with pytest.raises(ValueError, match="found none of 1"):
+        strategy.ask(1)
+    strategy.tell(toy.evaluate(asked[3:]))
+    assert len(strategy.ask(1)) == 1
 
-    smallest = latency(SPACE.smallest())
-    with pytest.raises(ValueError, match=rf"at least {smallest:.2f} ms.*64 px.*found 1 ms"):
-        evolve(SPACE, score=refuse, latency=latency, latency_cap_ms=1, config=EvolutionConfig(), seed=0)
+
+def test_generations_improve_on_the_initial_population(toy) -> None:
+    found = toy.search(generations=10)
+    best = max(evaluation.ap for evaluation in found)
+    assert best > max(evaluation.ap for evaluation in found[:20])
+    assert best > max(evaluation.ap for evaluation in toy.search(population=220, generations=0))
 
 
-def test_budget_ends_the_search_early_with_a_prefix_of_the_longer_one() -> None:
-    assert search(max_evaluations=33) == search()[:33]
+def test_the_best_of_all_is_found(narrow) -> None:
+    """Of 32 subnets under a cap that leaves out the largest, though only half are scored."""
+    cap = narrow.latency(narrow.space.largest()) - 0.01
+    every = narrow.search(cap=cap, population=40, generations=50)
+    best = max(evaluation.ap for evaluation in every)
+    found = [max(e.ap for e in narrow.search(cap=cap, seed=seed, population=4, generations=3)) for seed in range(5)]
+    assert found.count(best) >= 4
 
 
-def test_exhausted_space_ends_the_search() -> None:
-    tiny = SearchSpace(resolutions=(64,), depths=(1,), expand_ratios=(3,), kernel_sizes=(3, 5))
-    found = search(space=tiny, population=40, generations=50)
-    assert {candidate.subnet for candidate in found} <= {c.subnet for c in search(space=tiny, cap=99, population=40)}
-    assert len(found) <= tiny.count() == 32
+def test_budget_ends_the_search_early_with_a_prefix_of_the_longer_one(toy) -> None:
+    assert toy.search(max_evaluations=33) == toy.search()[:33]
+    assert toy.search(lambda: 7, max_evaluations=33) == toy.search()[:33]
+
+
+def test_the_most_evaluations_are_told(toy) -> None:
+    for settings in ({"population": 7, "generations": 2}, {"max_evaluations": 9}):
+        config = EvolutionConfig(**{"population": 20, "generations": 5} | settings)
+        assert len(toy.search(**settings)) == config.most_evaluations
+
+
+def test_an_exhausted_space_ends_the_search(narrow) -> None:
+    found = narrow.search(population=40, generations=50)
+    assert len({evaluation.subnet for evaluation in found}) == len(found) <= narrow.space.count() == 32
     assert len(found) > 16
 
 
-def test_single_feasible_subnet() -> None:
-    cap = latency(SPACE.smallest(64))
-    assert [candidate.subnet for candidate in search(cap=cap)] == [SPACE.smallest(64)]
+def test_a_single_feasible_subnet(toy) -> None:
+    cap = toy.latency(toy.space.smallest(64))
+    assert [evaluation.subnet for evaluation in toy.search(cap=cap)] == [toy.space.smallest(64)]
+
+
+def test_an_infeasible_cap_is_refused_before_anything_is_asked(toy) -> None:
+    with pytest.raises(ValueError, match="expected a latency cap of at least"):
+        toy.evolution(cap=1)
+
+
+def test_each_latency_is_predicted_once(toy) -> None:
+    predicted = []
+
+    def latency(subnet) -> float:
+        predicted.append(subnet)
+        return toy.latency(subnet)
+
+    config = EvolutionConfig(population=20, generations=1)
+    strategy = Evolution(toy.space, latency=latency, latency_cap_ms=20, config=config, seed=0)
+    strategy.tell(toy.evaluate(strategy.ask(100)))
+    strategy.ask(100)
+    assert len(predicted) == len(set(predicted))
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from ofa_det.arch.files import read_json
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import read_json
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.detection.detections import Detections
 from ofa_det.teachers import labels
-from ofa_det.teachers.labels import label_dataset
+from ofa_det.teachers.labels import LabelConfig, LabelCounts, label_dataset
 
 CATEGORIES = (Category(id=1, name="person"), Category(id=90, name="toothbrush"))
 IDENTITY = {"teacher": "fake", "teacher_sha256": "0"}
@@ -61,14 +61,14 @@ def data(tmp_path: Path) -> DataConfig:
     return DataConfig(root=str(root))
 
 
-def label(data: DataConfig, output: Path, teacher: FakeTeacher | None = None, **options: Any) -> dict[str, int]:
-    settings = {"identity": IDENTITY, "score_threshold": 0.3, **options}
-    return label_dataset(teacher or FakeTeacher(), data, output, **settings)
+def label(data: DataConfig, output: Path, teacher: FakeTeacher | None = None, **options: Any) -> LabelCounts:
+    config = LabelConfig(teacher="fake.onnx", data=data, output=str(output), **options)
+    return label_dataset(teacher or FakeTeacher(), config, identity=IDENTITY)
 
 
 def test_labels_are_a_data_set_with_the_teachers_boxes(data: DataConfig, tmp_path: Path) -> None:
     output = tmp_path / "labelled"
-    assert label(data, output) == {"images": 7, "boxes": 7, "unreadable": 0}
+    assert label(data, output) == LabelCounts(images=7, boxes=7, unreadable=0)
     written = read_json(output / "annotations/instances_train2017.json")
     third = next(a for a in written["annotations"] if a["image_id"] == 7)
     assert third["bbox"] == pytest.approx([80 * 20 / 255, 10, 80 - 80 * 20 / 255, 20], abs=0.01)
@@ -113,7 +113,7 @@ def test_output_of_another_labelling_is_refused(data: DataConfig, tmp_path: Path
     label(data, output)
     with pytest.raises(ValueError, match="pass --resume or another --output"):
         label(data, output)
-    with pytest.raises(ValueError, match=r"score_threshold 0\.5, found 0\.3 .*another --output"):
+    with pytest.raises(ValueError, match=r"expected score_threshold 0\.5 in .*, found 0\.3; .*another --output"):
         label(data, output, score_threshold=0.5, resume=True)
 
 
@@ -128,7 +128,7 @@ def test_unreadable_image_is_left_out_with_a_warning(
     path = Path(data.root) / "train2017/3.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 80, 3), np.uint8)).save(path)
     os.truncate(path, path.stat().st_size // 2)  # The header stays readable.
-    assert label(data, tmp_path / "labelled") == {"images": 6, "boxes": 6, "unreadable": 1}
+    assert label(data, tmp_path / "labelled") == LabelCounts(images=6, boxes=6, unreadable=1)
     assert "3.png" in caplog.text
 
 
@@ -139,3 +139,18 @@ def test_validation_part_of_other_categories_is_left_out(tmp_path: Path, caplog:
     label(DataConfig(root=str(root)), tmp_path / "labelled")
     assert not (tmp_path / "labelled/val2017").exists()
     assert "categories are not the teacher's" in caplog.text
+
+
+def test_labels_of_another_teacher_are_not_continued(data: DataConfig, tmp_path: Path) -> None:
+    output = tmp_path / "labelled"
+    label(data, output)
+    config = LabelConfig(teacher="fake.onnx", data=data, output=str(output), resume=True)
+    with pytest.raises(ValueError, match=r"expected teacher_sha256 '1' in .*, found '0'"):
+        label_dataset(FakeTeacher(), config, identity={**IDENTITY, "teacher_sha256": "1"})
+
+
+def test_options_out_of_range_are_refused(data: DataConfig) -> None:
+    with pytest.raises(ValueError, match="score_threshold <= 1, found 30"):
+        LabelConfig(teacher="fake.onnx", data=data, score_threshold=30)
+    with pytest.raises(ValueError, match="threads >= 0, found -1"):
+        LabelConfig(teacher="fake.onnx", data=data, threads=-1)

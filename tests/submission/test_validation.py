@@ -1,7 +1,3 @@
-from __future__ import annotations
-
-import json
-
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
@@ -15,9 +11,9 @@ def broken(report) -> list[str]:
     return [check.name for check in report.checks if not check.passed]
 
 
-def test_file_with_ovics_interface_passes(write_detector):
+def test_file_with_ovics_interface_passes(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [1, 2]}))
+    write_manifest(path, 1, 2)
 
     report = validate_submission(path)
 
@@ -50,15 +46,15 @@ def test_broken_rules_are_named(write_detector, changes, names):
     assert "\n" not in str(error.value)
 
 
-def test_other_class_numbering_is_refused(write_detector):
+def test_other_class_numbering_is_refused(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [0, 1]}))
+    write_manifest(path, 0, 1)
     assert broken(validate_submission(path)) == ["classes"]
 
 
-def test_detection_of_an_unused_class_is_named(write_detector):
+def test_detection_of_an_unused_class_is_named(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [1, None]}))
+    write_manifest(path, 1, None)
     assert broken(validate_submission(path)) == ["category ids"]
 
 

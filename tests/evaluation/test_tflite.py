@@ -1,7 +1,4 @@
-from __future__ import annotations
-
-import json
-
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -40,26 +37,26 @@ def test_no_more_detections_than_rows(write_detector):
     np.testing.assert_allclose(detector.predict(images(1))[0].scores, [0.9, 0.6], atol=1e-6)
 
 
-def test_manifest_names_the_categories_and_unused_classes_are_dropped(write_detector):
+def test_manifest_names_the_categories_and_unused_classes_are_dropped(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [700, None, 0]}))
+    write_manifest(path, 700, None, 0)
     assert TfliteDetector(path).predict(images(1))[0].category_ids.tolist() == [700, 0, 700]
 
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [700, 3, None]}))
+    write_manifest(path, 700, 3, None)
     assert TfliteDetector(path).predict(images(1))[0].category_ids.tolist() == [700, 700]
 
 
-def test_manifest_of_another_file_is_refused(write_detector):
+def test_manifest_of_another_file_is_refused(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    manifest = {"class_category_ids": [1, 2, 3], "model": {"sha256": "0" * 64}}
-    path.with_name("manifest.json").write_text(json.dumps(manifest))
+    write_manifest(path, 1, 2, 3)
+    write_detector(ANCHORS, SCORES, max_detections=10)
     with pytest.raises(ValueError, match="hash of another file"):
         TfliteDetector(path)
 
 
-def test_manifest_with_too_few_classes_is_refused(write_detector):
+def test_manifest_with_too_few_classes_is_refused(write_detector, write_manifest):
     path = write_detector(ANCHORS, SCORES)
-    path.with_name("manifest.json").write_text(json.dumps({"class_category_ids": [1, 2]}))
+    write_manifest(path, 1, 2)
     with pytest.raises(ValueError, match="expected classes below 2"):
         TfliteDetector(path).predict(images(1))
 
@@ -86,8 +83,6 @@ def test_files_that_are_no_detector_are_refused(tmp_path, write_detector):
     model = schema.ModelT.InitFromPackedBuf(bytearray(write_detector(ANCHORS, SCORES).read_bytes()))
     model.subgraphs[0].outputs = model.subgraphs[0].operators[0].outputs
     model.subgraphs[0].operators = model.subgraphs[0].operators[:1]
-    import flatbuffers
-
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), b"TFL3")
     (tmp_path / "headless.tflite").write_bytes(bytes(builder.Output()))

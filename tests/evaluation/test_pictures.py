@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa_det.data.categories import Category
+from ofa_det.arch.classes import Category
 from ofa_det.data.images import read_image
 from ofa_det.detection.detections import Detections
-from ofa_det.evaluation.contact_sheet import (
+from ofa_det.evaluation.pictures import (
     contact_sheet,
     draw_detections,
     encode_jpeg,
@@ -68,11 +68,11 @@ def test_no_detections_leave_the_image():
 
 
 def test_ground_truth_is_shown_without_crowds(shapes):
-    crowded = [index for index in range(len(shapes)) if shapes.annotations(index).crowd.any()]
+    crowded = [index for index in range(len(shapes)) if shapes.annotations(index).ignored.any()]
     assert crowded
     annotations = shapes.annotations(crowded[0])
     shown = ground_truth_detections(shapes, crowded[0])
-    assert len(shown) == (~annotations.crowd).sum()
+    assert len(shown) == (~annotations.ignored).sum()
     assert set(shown.category_ids.tolist()) <= {category.id for category in shapes.categories}
 
 

@@ -1,0 +1,70 @@
+"""The files in `configs/` that commands take."""
+
+import dataclasses
+from typing import Any, get_type_hints
+
+import pytest
+
+from ofa_det.artefacts.configs import configs_folder
+from ofa_det.artefacts.records import read_yaml
+from ofa_det.cli.command import command
+from ofa_det.export.config import ExportConfig
+from ofa_det.search.run import SearchConfig
+from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
+
+ROOMS: dict[str, Any] = {"train": TrainConfig, "search": SearchConfig, "export": ExportConfig}
+FILES = sorted((room, path.stem) for room in ROOMS for path in (configs_folder() / room).glob("*.yaml"))
+
+
+def parsed(room: str, *argv: str) -> Any:
+    """The config that the command would run with."""
+    seen: list[Any] = []
+    assert command(room, "", ROOMS[room], seen.append, presets=room)(argv) == 0
+    return seen[0]
+
+
+def options(config_class: Any) -> dict[str, Any]:
+    """Names of the options, sections as dictionaries of theirs."""
+    hints = get_type_hints(config_class)
+    return {
+        field.name: options(hints[field.name]) if dataclasses.is_dataclass(hints[field.name]) else None
+        for field in dataclasses.fields(config_class)
+    }
+
+
+def names(value: Any) -> Any:
+    return {key: names(item) if isinstance(item, dict) else None for key, item in value.items()}
+
+
+def test_there_are_files_for_every_command() -> None:
+    assert {room for room, _ in FILES} == set(ROOMS)
+
+
+@pytest.mark.parametrize(("room", "name"), FILES)
+def test_every_file_is_complete(room: str, name: str) -> None:
+    """Space, anchors and post-processing come with the supernet that is fine-tuned."""
+    wanted = options(ROOMS[room])
+    if name.endswith("finetune"):
+        wanted = {option: value for option, value in wanted.items() if option not in OF_THE_SUPERNET}
+    assert names(read_yaml(configs_folder() / room / f"{name}.yaml")) == wanted
+
+
+@pytest.mark.parametrize(("room", "name"), FILES)
+def test_every_file_is_found_by_its_name_and_says_how_it_is_used(room: str, name: str) -> None:
+    path = configs_folder() / room / f"{name}.yaml"
+    more = ("--supernet", "S", "--subnet", "subnet.json") if name.endswith("finetune") else ()
+    config = parsed(room, "--config", name, *more)
+    assert config == parsed(room, "--config", str(path), *more)
+    assert dataclasses.replace(config, data=dataclasses.replace(config.data, root="DATA")) == parsed(
+        room, "--config", name, "--data.root", "DATA", *more
+    )
+    header = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any("python tools/" in line for line in header)
+    assert any("Hardware" in line for line in header)
+
+
+def test_the_names_that_there_are_answer_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("train", "", TrainConfig, print, presets="train")(["--config", "cocoa", "--data.root", "D"]) == 2
+    error = capsys.readouterr().err
+    assert "found 'cocoa'" in error
+    assert all(name in error for room, name in FILES if room == "train")

@@ -1,0 +1,311 @@
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.levels import ssd_anchor_sizes
+from ofa_det.arch.space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation, read_subnet
+from ofa_det.artefacts.records import read_record
+from ofa_det.data.generated import CATEGORIES
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.evaluation import torch_detector
+from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.latency.model import latency_model
+from ofa_det.models.network import DetectionNetwork
+from ofa_det.models.run_folder import load_supernet, save_model
+from ofa_det.models.supernet import Supernet
+from ofa_det.search.evolution import EvolutionConfig
+from ofa_det.search.run import SearchConfig, SearchResult, search
+
+RESULT_FILES = ("evaluations.jsonl", "subnet.json", "pareto.csv", "pareto.png")
+CAP_MS = 5.0
+POSTPROCESS = PostProcessConfig(score_threshold=0.001, max_detections=7)
+
+
+@pytest.fixture(scope="module")
+def data(tiny_root: Path) -> DataConfig:
+    return DataConfig(root=str(tiny_root), holdout_fraction=0.5)
+
+
+SaveSupernet = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def save_supernet(tiny_space: SearchSpace, data: DataConfig) -> SaveSupernet:
+    """Saves a random supernet that was trained, so it says, on half of the images."""
+
+    def save(folder: Path, seed: int = 0, space: SearchSpace = tiny_space, **changes: object) -> Path:
+        torch.manual_seed(seed)
+        detector = DetectorConfig.of(space, num_classes=len(CATEGORIES), anchor_sizes=ssd_anchor_sizes())
+        description = ModelDescription(
+            detector=detector,
+            subnet=None,
+            categories=CATEGORIES,
+            postprocess=POSTPROCESS,
+            holdout_fraction=data.holdout_fraction,
+            training_images=open_split(data, "fit").fingerprint(),
+        )
+        save_model(folder, replace(description, **changes), Supernet(detector))
+        return folder
+
+    return save
+
+
+NewConfig = Callable[..., SearchConfig]
+
+
+@pytest.fixture(scope="module")
+def new_config(data: DataConfig) -> NewConfig:
+    def make(supernet: Path, output: Path, **changes: object) -> SearchConfig:
+        options = {
+            "supernet": str(supernet),
+            "data": replace(data, holdout_fraction=0.0),
+            "latency_cap_ms": CAP_MS,
+            "calibration_images": 4,
+            "evolution": EvolutionConfig(population=4, generations=1),
+            "output": str(output),
+        }
+        return SearchConfig(**options | changes)
+
+    return make
+
+
+def run(config: SearchConfig) -> SearchResult:
+    return search(config, progress=False)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in RESULT_FILES}
+
+
+@pytest.fixture
+def supernet(save_supernet: SaveSupernet, tmp_path: Path) -> Path:
+    return save_supernet(tmp_path / "supernet")
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[SubnetConfig]:
+    """The subnets whose AP is measured, which takes no time: it follows from the subnet."""
+    subnets: list[SubnetConfig] = []
+
+    def ap(scorer: SubnetScorer, network: DetectionNetwork, subnet: SubnetConfig) -> float:
+        subnets.append(subnet)
+        return random.Random(str(subnet)).random()
+
+    monkeypatch.setattr(SubnetScorer, "ap", ap)
+    return subnets
+
+
+def test_search_writes_the_best_subnet_under_the_cap(
+    supernet: Path, new_config: NewConfig, tiny_space: SearchSpace, data: DataConfig, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    result = run(new_config(supernet, output))
+    assert len(result.evaluations) == 8
+    assert all(e.subnet in tiny_space and 0 < e.latency_ms <= CAP_MS for e in result.evaluations)
+    assert result.best.ap == max(evaluation.ap for evaluation in result.evaluations)
+    assert result.holdout_images == 6
+    chosen = read_record(output / "subnet.json", ChosenSubnet)
+    assert chosen.subnet == read_subnet(str(output / "subnet.json")) == result.best.subnet
+    assert (chosen.ap, chosen.latency_ms) == (result.best.ap, result.best.latency_ms)
+    assert 0 < chosen.latency_error_ms < chosen.latency_ms
+    assert len((output / "pareto.csv").read_text().splitlines()) == 1 + 8
+    assert len((output / "evaluations.jsonl").read_text().splitlines()) == 1 + 8
+
+
+def test_an_evaluation_is_that_of_the_shipped_network(
+    supernet: Path, new_config: NewConfig, data: DataConfig, tmp_path: Path
+) -> None:
+    config = new_config(supernet, tmp_path / "out", evolution=EvolutionConfig(population=2, generations=0))
+    trained = load_supernet(supernet)
+    fit, holdout = open_split(data, "fit"), open_split(data, "holdout")
+    scorer = SubnetScorer(trained.description, calibration=fit, calibration_images=4, scored=holdout)
+    model = latency_model("pixel2", precision="uint8")
+    for evaluation in run(config).evaluations:
+        plan = trained.description.shipped_plan(evaluation.subnet)
+        assert evaluation == Evaluation(
+            subnet=evaluation.subnet,
+            ap=scorer.ap(trained.network, evaluation.subnet),
+            latency_ms=model.predict(plan.layers).mean_ms,
+            macs=plan.macs,
+            parameters=plan.parameters,
+        )
+
+
+def test_subnets_are_scored_with_the_supernets_postprocessing(
+    supernet: Path, new_config: NewConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used: set[PostProcessConfig] = set()
+    original = torch_detector.postprocess
+
+    def kept(boxes: torch.Tensor, scores: torch.Tensor, config: PostProcessConfig) -> object:
+        used.add(config)
+        return original(boxes, scores, config)
+
+    monkeypatch.setattr(torch_detector, "postprocess", kept)
+    run(new_config(supernet, tmp_path / "out", evolution=EvolutionConfig(population=1, generations=0)))
+    assert used == {POSTPROCESS}
+
+
+def test_equal_searches_write_equal_files(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    run(new_config(supernet, tmp_path / "a"))
+    run(new_config(supernet, tmp_path / "b"))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert len(measured) == len(set(measured)) == 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"latency_cap_ms": 4.0}, {"seed": 1}, {"precision": "float32", "latency_cap_ms": 20.0, "seed": 1}],
+)
+def test_another_search_of_the_supernet_measures_only_what_is_new(
+    tiny_space: SearchSpace,
+    save_supernet: SaveSupernet,
+    new_config: NewConfig,
+    measured: list[SubnetConfig],
+    tmp_path: Path,
+    change: dict[str, object],
+) -> None:
+    first_stage, *others = tiny_space.stages
+    stages = (first_stage, *(replace(stage, depths=(1,), expand_ratios=(3,)) for stage in others))
+    narrow = replace(tiny_space, backbone=replace(tiny_space.backbone, stages=stages))
+    assert narrow.count() == 64
+    supernet = save_supernet(tmp_path / "supernet", space=narrow)
+    evolution = EvolutionConfig(population=15, generations=1)
+    first = run(new_config(supernet, tmp_path / "a", evolution=evolution))
+    known = [evaluation.subnet for evaluation in first.evaluations]
+    assert measured == known
+    del measured[:]
+    second = run(new_config(supernet, tmp_path / "b", evolution=evolution, **change))
+    asked = [evaluation.subnet for evaluation in second.evaluations]
+    assert measured == [subnet for subnet in asked if subnet not in known]
+    assert 0 < len(measured) < len(asked)
+    # Whether a score is old or new makes no difference.
+    assert all(evaluation.ap == random.Random(str(evaluation.subnet)).random() for evaluation in second.evaluations)
+
+
+def test_other_weights_or_calibration_are_measured_anew(
+    save_supernet: SaveSupernet, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    folder = save_supernet(tmp_path / "supernet")
+    run(new_config(folder, tmp_path / "a"))
+    run(new_config(folder, tmp_path / "b", calibration_images=5))
+    save_supernet(folder, seed=1)
+    run(new_config(folder, tmp_path / "c"))
+    save_supernet(folder, seed=1, postprocess=PostProcessConfig())
+    run(new_config(folder, tmp_path / "d"))
+    assert measured == measured[:8] * 4
+    assert len(list((folder / "measured_ap").iterdir())) == 4
+
+
+def test_a_killed_search_goes_on_to_the_same_files_and_measures_nothing_twice(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evolution = EvolutionConfig(population=10, generations=1)
+    original = SubnetScorer.ap
+
+    def until_killed(scorer: SubnetScorer, network: DetectionNetwork, subnet: SubnetConfig) -> float:
+        if len(measured) == 13:
+            raise KeyboardInterrupt
+        return original(scorer, network, subnet)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SubnetScorer, "ap", until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(new_config(supernet, tmp_path / "killed", evolution=evolution))
+    log = tmp_path / "killed/evaluations.jsonl"
+    log.write_bytes(log.read_bytes()[:-20])  # a torn last line
+    run(new_config(supernet, tmp_path / "killed", evolution=evolution, resume=True))
+    assert len(measured) == len(set(measured)) == 20
+    run(new_config(supernet, tmp_path / "whole", evolution=evolution))
+    assert content(tmp_path / "killed") == content(tmp_path / "whole")
+
+
+def test_a_search_continues_with_a_larger_budget(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    whole = EvolutionConfig(population=4, generations=2)
+    run(new_config(supernet, tmp_path / "a", evolution=replace(whole, max_evaluations=3)))
+    run(new_config(supernet, tmp_path / "a", evolution=replace(whole, generations=1), resume=True))
+    run(new_config(supernet, tmp_path / "a", evolution=whole, resume=True))
+    assert len(measured) == 12
+    run(new_config(supernet, tmp_path / "b", evolution=whole))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_an_existing_output_needs_resume(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    run(new_config(supernet, tmp_path / "out"))
+    before = content(tmp_path / "out")
+    with pytest.raises(ValueError, match="pass --resume or another --output"):
+        run(new_config(supernet, tmp_path / "out"))
+    assert content(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 1}, "expected seed 1 in .*, found 0"),
+        ({"latency_cap_ms": 4.5}, "expected latency_cap_ms 4.5"),
+        ({"precision": "float32", "latency_cap_ms": 20.0}, "expected (largest_subnet_ms|latency_cap_ms|latency_model)"),
+        ({"calibration_images": 5}, "expected calibration_images 5"),
+        ({"evolution": EvolutionConfig(population=5)}, r"expected evolution\.population 5 in .*, found 4"),
+    ],
+)
+def test_another_search_is_not_continued(
+    supernet: Path,
+    new_config: NewConfig,
+    measured: list[SubnetConfig],
+    tmp_path: Path,
+    change: dict[str, object],
+    named: str,
+) -> None:
+    run(new_config(supernet, tmp_path / "out"))
+    before = content(tmp_path / "out")
+    with pytest.raises(ValueError, match=f"{named}.*choose another --output"):
+        run(new_config(supernet, tmp_path / "out", resume=True, **change))
+    assert content(tmp_path / "out") == before
+
+
+@pytest.fixture
+def refused(new_config: NewConfig, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    def message(supernet: Path, **changes: object) -> str:
+        with pytest.raises((ValueError, FileNotFoundError)) as error:
+            run(new_config(supernet, tmp_path / "out", **changes))
+        return str(error.value)
+
+    yield message
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_infeasible_cap_names_the_smallest_latency_and_leaves_no_file(
+    supernet: Path, refused: Callable[..., str]
+) -> None:
+    message = refused(supernet, latency_cap_ms=0.5)
+    assert "expected a latency cap of at least" in message
+    assert "found 0.5 ms" in message
+    assert not (supernet / "measured_ap").exists()
+
+
+def test_what_cannot_be_searched_is_refused(
+    save_supernet: SaveSupernet, refused: Callable[..., str], data: DataConfig, tmp_path: Path
+) -> None:
+    supernet = save_supernet(tmp_path / "supernet")
+    assert "model.safetensors, found none" in refused(tmp_path / "nowhere")
+    assert "holdout_fraction above 0, found 0" in refused(save_supernet(tmp_path / "all", holdout_fraction=0.0))
+    assert "holdout_fraction 0.5, that of" in refused(supernet, data=replace(data, holdout_fraction=0.2))
+    assert "held-out images may have been trained on" in refused(supernet, data=replace(data, limit=8))
+    assert "found 'abacus'" in refused(supernet, accelerator="abacus")
+    assert "a device of" in refused(supernet, device="pixel9")
+    with pytest.raises(ValueError, match="latency_cap_ms > 0, found 0"):
+        SearchConfig(supernet="x", data=data, latency_cap_ms=0)

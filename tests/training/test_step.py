@@ -1,0 +1,93 @@
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.data.loading import Batch
+from ofa_det.detection.assignment import MatcherConfig
+from ofa_det.detection.losses import DetectionLosses, LossConfig
+from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.supernet import Supernet
+from ofa_det.training.schedule import sandwich
+from ofa_det.training.step import accumulate_gradients
+
+MakeBatch = Callable[..., Batch]
+
+
+def step(network: DetectionNetwork, batch: Batch, *subnets: SubnetConfig) -> list[DetectionLosses]:
+    network.train().zero_grad()
+    return accumulate_gradients(
+        network,
+        network.anchors(subnets[0]),
+        batch,
+        subnets,
+        backward=Tensor.backward,
+        matcher=MatcherConfig(),
+        losses=LossConfig(),
+    )
+
+
+def gradients(network: DetectionNetwork) -> dict[str, Tensor]:
+    return {name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", [Supernet, Detector])
+def test_supernet_and_detector_take_the_same_step(
+    kind: type[DetectionNetwork], shallow: DetectorConfig, make_batch: MakeBatch
+) -> None:
+    torch.manual_seed(0)
+    network: DetectionNetwork = (
+        Supernet(shallow) if kind is Supernet else Detector(shallow, shallow.space.largest(), resolutions=(64, 96))
+    )
+    seen = set()
+    for number in range(6):
+        subnets = sandwich(network.subnets, number, random_subnets=1, seed=0)
+        losses = step(network, make_batch(subnets[0].resolution), *subnets)
+        assert len(losses) == len(subnets) == (3 if kind is Supernet else 1)
+        assert all(part.total.isfinite() and not part.total.requires_grad for part in losses)
+        assert all(gradient.isfinite().all() for gradient in gradients(network).values())
+        seen.add(subnets[0].resolution)
+    assert seen == {64, 96}
+
+
+def test_a_subnet_of_the_supernet_and_its_extraction_have_the_same_gradients(
+    shallow: DetectorConfig, make_batch: MakeBatch
+) -> None:
+    torch.manual_seed(0)
+    supernet, subnet = Supernet(shallow), shallow.space.largest(64)
+    detector = supernet.extract(subnet)
+    (of_supernet,), (of_detector,) = (step(network, make_batch(64), subnet) for network in (supernet, detector))
+    assert of_supernet.total == of_detector.total
+    shared = gradients(supernet)
+    for name, gradient in gradients(detector).items():
+        torch.testing.assert_close(shared[name], gradient)
+
+
+def test_gradients_of_all_subnets_add_up_and_the_first_teaches(shallow: DetectorConfig, make_batch: MakeBatch) -> None:
+    torch.manual_seed(0)
+    supernet, batch = Supernet(shallow), make_batch(64)
+    largest, smallest = shallow.space.largest(64), shallow.space.smallest(64)
+    both = step(supernet, batch, largest, smallest)
+    together = gradients(supernet)
+    assert both[0].distillation == 0
+    assert both[1].distillation > 0
+    (alone,) = step(supernet, batch, largest)
+    of_largest = gradients(supernet)
+    assert alone.total == both[0].total
+    # The largest subnet alone has a second block in its stages: the smallest adds nothing there.
+    assert torch.equal(together["backbone.stages.1.1.project.weight"], of_largest["backbone.stages.1.1.project.weight"])
+    assert not torch.equal(together["backbone.stem.weight"], of_largest["backbone.stem.weight"])
+
+
+def test_ignored_regions_are_not_trained_as_background(shallow: DetectorConfig, make_batch: MakeBatch) -> None:
+    torch.manual_seed(0)
+    network, subnet = Detector(shallow, shallow.space.smallest(64)), shallow.space.smallest(64)
+    batch = make_batch(64)
+    everywhere = replace(batch, ignored=(torch.tensor([[0.0, 0.0, 1.0, 1.0]]),) * 4)
+    (trained,), (left_out,) = step(network, batch, subnet), step(network, everywhere, subnet)
+    assert left_out.classification < trained.classification
+    assert left_out.box == trained.box
