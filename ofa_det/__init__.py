@@ -7,7 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ofa_det.arch.description import PostProcessConfig
+    from ofa_det.artefacts.configs import read_config
+    from ofa_det.data.anchors import AnchorConfig
+    from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.splits import DataConfig
+    from ofa_det.detection.assignment import MatcherConfig
+    from ofa_det.detection.losses import LossConfig
     from ofa_det.evaluation.run import EvaluateConfig, evaluate
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
@@ -21,6 +27,12 @@ if TYPE_CHECKING:
 
 # Imported on demand: predicting a latency should not wait for torch.
 _MODULES = {
+    "read_config": "artefacts.configs",
+    "PostProcessConfig": "arch.description",
+    "MatcherConfig": "detection.assignment",
+    "LossConfig": "detection.losses",
+    "AugmentationConfig": "data.augmentation_config",
+    "AnchorConfig": "data.anchors",
     "DataConfig": "data.splits",
     "EvaluateConfig": "evaluation.run",
     "EvolutionConfig": "search.evolution",
@@ -39,11 +51,16 @@ _MODULES = {
 }
 
 __all__ = [
+    "AnchorConfig",
+    "AugmentationConfig",
     "DataConfig",
     "EvaluateConfig",
     "EvolutionConfig",
     "ExportConfig",
+    "LossConfig",
+    "MatcherConfig",
     "PackageConfig",
+    "PostProcessConfig",
     "PredictLatencyConfig",
     "ScheduleConfig",
     "SearchConfig",
@@ -52,6 +69,7 @@ __all__ = [
     "export",
     "package",
     "predict_latency",
+    "read_config",
     "search",
     "train",
 ]

@@ -2,75 +2,88 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import ofa_det
-from ofa_det.artefacts.manifest import read_manifest
+from ofa_det.arch.detector import DetectorConfig, elastic_layers
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.manifest import EvaluationRecord, read_manifest
+from ofa_det.artefacts.model_file import read_description
+from ofa_det.artefacts.records import read_record, to_yaml
 from ofa_det.latency.tflite_file import read_tflite
 
 CAP_MS = 8.0
+README = Path(__file__).parents[1] / "README.md"
 
 
 @pytest.mark.tflite
-def test_the_whole_way_in_ten_lines(tiny_root: Path, tiny_space_file: Path, tmp_path: Path) -> None:
-    def folder(name: str) -> str:
-        return str(tmp_path / name)
-
-    data = ofa_det.DataConfig(root=str(tiny_root), holdout_fraction=0.5)
+def test_the_python_of_the_readme_does_the_whole_way(
+    tiny_root: Path, tiny_space_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("DATA").symlink_to(tiny_root)
     short = ofa_det.ScheduleConfig(num_images=16, batch_size=4, warmup_images=4)
-    few = {"data": data, "schedule": short, "calibration_images": 4, "num_workers": 0, "accelerator": "cpu"}
+    few: dict[str, Any] = {"data": ofa_det.DataConfig(root="DATA"), "schedule": short, "calibration_images": 4}
     evolution = ofa_det.EvolutionConfig(population=3, generations=1)
-
-    ofa_det.train(ofa_det.TrainConfig(**few, space=str(tiny_space_file), output=folder("supernet")))  # type: ignore[arg-type]
-    searched = ofa_det.search(
-        ofa_det.SearchConfig(
-            supernet=folder("supernet"),
-            data=data,
-            latency_cap_ms=CAP_MS,
-            calibration_images=4,
-            evolution=evolution,
-            output=folder("search"),
-        )
+    smaller = {
+        "train/small_data": ofa_det.TrainConfig(**few, space=str(tiny_space_file), output="runs/supernet"),
+        "train/finetune": ofa_det.TrainConfig(**few, output="runs/det"),
+        "search/pixel2": ofa_det.SearchConfig(
+            supernet="runs/supernet", data=few["data"], latency_cap_ms=1.0, calibration_images=4, evolution=evolution
+        ),
+    }
+    for name, config in smaller.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(f"{name}.yaml").write_text(to_yaml(config))
+    names = run_readme_python(
+        {f'"{name}"': f'"{name}.yaml"' for name in smaller}
+        | {"holdout_fraction=0.15": "holdout_fraction=0.5", "latency_cap_ms=60.0": f"latency_cap_ms={CAP_MS}"}
     )
-    trained = ofa_det.train(
-        ofa_det.TrainConfig(
-            **few, supernet=folder("supernet"), subnet=folder("search/subnet.json"), output=folder("det")
-        )  # type: ignore[arg-type]
-    )
-    exported = ofa_det.export(
-        ofa_det.ExportConfig(
-            model=folder("det"), data=data, calibration_images=8, verification_images=2, output=folder("export")
-        )
-    )
-    model = str(exported.model_path)
-    metrics = ofa_det.evaluate(ofa_det.EvaluateConfig(model=model, data=data, output=folder("evaluation")))
-    submission = ofa_det.package(
-        ofa_det.PackageConfig(model=model, name="duck", data=data, output=folder("submissions"))
-    )
-    (predicted,) = ofa_det.predict_latency(ofa_det.PredictLatencyConfig(model=model))
-
     # What was searched is what was trained, exported, measured and packaged.
-    best, manifest, network = searched.best, read_manifest(exported.model_path), read_tflite(model)
+    best, model = names["best"], Path(names["model"])
+    manifest, network, description = read_manifest(model), read_tflite(model), read_description("runs/det")
     assert manifest is not None
-    assert best.subnet == trained.description.subnet == manifest.network.subnet
-    assert trained.description.postprocess == manifest.postprocess
-    assert trained.description.columns.has_unused
+    assert best.subnet == description.subnet == manifest.network.subnet
+    assert description.postprocess == manifest.postprocess
+    assert description.columns.has_unused
     counts = network.macs, sum(layer.parameters for layer in network.layers)
     assert (best.macs, best.parameters) == (manifest.network.macs, manifest.network.parameters) == counts
-    card = (submission.folder / "MODEL_CARD.md").read_text()
+    (card,) = (path.read_text() for path in Path("runs/submissions").glob("mmlab-distill_*/MODEL_CARD.md"))
     assert f"`{best.subnet}` of {counts[0] / 1e6:.1f} M multiply-accumulates and {counts[1] / 1e6:.2f} M par" in card
+    evaluated = read_record("runs/evaluation/metrics.json", EvaluationRecord)
     assert manifest.accuracy is not None
-    assert metrics.record == exported.after.record == submission.metrics.record == manifest.accuracy.after
+    assert manifest.latency is not None
+    assert evaluated.AP == manifest.accuracy.after.AP
     # The latency of the file is that of the plan but for the order in which its layers are added up.
-    assert best.latency_ms == searched.latency.mean_ms <= CAP_MS
-    for latency in (exported.latency, submission.latency, predicted.prediction, manifest.latency):
-        assert latency is not None
-        assert latency.mean_ms == pytest.approx(best.latency_ms, rel=1e-6)
-        assert latency.error_ms == pytest.approx(searched.latency.error_ms, rel=1e-6)
+    (predicted,) = ofa_det.predict_latency(ofa_det.PredictLatencyConfig(model=str(model)))
+    assert best.latency_ms <= CAP_MS
+    assert manifest.latency.mean_ms == pytest.approx(best.latency_ms, rel=1e-6)
+    assert predicted.prediction.mean_ms == pytest.approx(best.latency_ms, rel=1e-6)
+
+
+def run_readme_python(smaller: dict[str, str]) -> dict[str, Any]:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    for real, small in smaller.items():
+        assert real in code
+        code = code.replace(real, small)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    return names
+
+
+def test_the_search_space_of_the_readme_is_one(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+    path = tmp_path / "space.yaml"
+    path.write_text(text)
+    space = read_space(str(path))
+    anchors = tuple(((0.1, 0.1),) for _ in space.levels)
+    elastic_layers(DetectorConfig.of(space, num_classes=2, anchor_sizes=anchors))  # Plans every kind of subnet.
 
 
 def test_every_name_is_there() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 from ofa_det.arch.space import SearchSpace
-from ofa_det.artefacts.records import from_plain, read_yaml
+from ofa_det.artefacts.records import from_plain, read_yaml, to_plain
+
+T = TypeVar("T")
 
 
 def configs_folder() -> Path:
@@ -46,3 +49,23 @@ def read_space(name_or_path: str) -> SearchSpace:
     """
     path = find_config("spaces", name_or_path)
     return from_plain(SearchSpace, read_yaml(path), where=str(path))
+
+
+def read_config(kind: type[T], name_or_path: str, **options: Any) -> T:
+    """The options of a step from a YAML file, or from one that the package carries.
+
+    Args:
+        kind: dataclass of the options, such as `TrainConfig`.
+        name_or_path: a path, or the room and name of a file in `configs/`, such as "train/small_data".
+        options: that take the place of the file's.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: unknown options, or values of another type.
+    """
+    room, _, name = name_or_path.rpartition("/")
+    path = find_config(room, name) if not name_or_path.endswith((".yaml", ".yml")) else find_config("", name_or_path)
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected options in {path}, found {type(content).__name__}")
+    return from_plain(kind, content | {key: to_plain(value) for key, value in options.items()}, where=str(path))

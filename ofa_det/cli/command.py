@@ -9,12 +9,14 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from ofa_det.artefacts.configs import find_config
+from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
 
 ConfigT = TypeVar("ConfigT")
@@ -110,14 +112,21 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
 
 
 def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
-    """Replaces the name of a preset behind `--config` by its path."""
+    """Replaces the name of a preset behind `--config` by its path; a file that is no YAML is refused by its name."""
     words = list(argv)
-    for position, word in enumerate(words if presets else ()):
+    for position, word in enumerate(words):
         if word.startswith("--config="):
-            words[position] = f"--config={find_config(str(presets), word.removeprefix('--config='))}"
+            words[position] = f"--config={_config_file(word.removeprefix('--config='), presets)}"
         elif word == "--config" and position + 1 < len(words):
-            words[position + 1] = str(find_config(str(presets), words[position + 1]))
+            words[position + 1] = str(_config_file(words[position + 1], presets))
     return words
+
+
+def _config_file(name_or_path: str, presets: str | None) -> Path:
+    path = find_config(presets, name_or_path) if presets else Path(name_or_path)
+    if path.is_file():
+        read_yaml(path)
+    return path
 
 
 def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:

@@ -7,11 +7,11 @@ import time
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-from ofa_det.artefacts.files import write_atomically, write_json
+from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import EvaluationRecord, read_manifest
-from ofa_det.artefacts.records import read_record
+from ofa_det.artefacts.records import read_record, write_record
 from ofa_det.cli.command import command
 from ofa_det.cli.main import COMMANDS
 from ofa_det.data.generated import generate_dataset
@@ -83,16 +83,28 @@ def run(config: QuickstartConfig) -> None:
 
 
 def _run_command(name: str, *options: object) -> None:
-    """Runs one command in this process.
-
-    Raises:
-        ValueError: the command failed; it has said why.
-    """
+    """Runs one command in this process; one that fails has said why, and its status is the quickstart's."""
     words = [str(option) for option in options]
     print(f"\n$ ofa-det {name} {shlex.join(words)}", flush=True)
     status = import_module(f"ofa_det.cli.{COMMANDS[name][0]}").main(words)
     if status != 0:
-        raise ValueError(f"expected ofa-det {name} to succeed, found exit status {status}; see the line above")
+        raise SystemExit(status)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuickstartReport:
+    """`report.json`: the figures of the detector that came out."""
+
+    SCHEMA_VERSION: ClassVar[int] = 2
+
+    float_ap: float | None
+    int8_ap: float | None
+    predicted_pixel2_ms: float
+    predicted_error_ms: float
+    runtime: str
+    host_ms: float
+    size_bytes: int
+    seconds: float
 
 
 def _report(folder: Path, model: Path, seconds: float) -> None:
@@ -104,17 +116,17 @@ def _report(folder: Path, model: Path, seconds: float) -> None:
     assert manifest.latency is not None
     predicted = manifest.latency
     host = measure_latency(MeasureLatencyConfig(model=str(model)))
-    report: dict[str, Any] = {
-        "float_AP": float_ap,
-        "int8_AP": int8_ap,
-        "predicted_pixel2_ms": predicted.mean_ms,
-        "predicted_error_ms": predicted.error_ms,
-        "runtime": predicted.runtime,
-        "host_ms": host.mean_ms,
-        "size_bytes": model.stat().st_size,
-        "seconds": seconds,
-    }
-    write_json(folder / "report.json", {"schema_version": 1, **report})
+    report = QuickstartReport(
+        float_ap=float_ap,
+        int8_ap=int8_ap,
+        predicted_pixel2_ms=predicted.mean_ms,
+        predicted_error_ms=predicted.error_ms,
+        runtime=predicted.runtime,
+        host_ms=host.mean_ms,
+        size_bytes=model.stat().st_size,
+        seconds=seconds,
+    )
+    write_record(folder / "report.json", report)
     rows = [
         ("float AP", f"{float_ap:.3f}"),
         ("int8 AP", f"{int8_ap:.3f} (of {model})"),

@@ -63,7 +63,7 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
         FileNotFoundError: no such model or data set.
         ValueError: not a detector that can be run, or no object to find.
     """
-    dataset = open_split(config.data, config.split)
+    dataset = open_split(_data(config), config.split)
     names = [name for name in (config.model, config.compare) if name is not None]
     shown = {name: _open(name, config, dataset) for name in names}
     metrics = score(shown[config.model], dataset, progress=progress)
@@ -90,11 +90,17 @@ def _open(model: str, config: EvaluateConfig, scored: CocoDataset) -> Predictor:
         return open_predictor(model, accelerator=config.accelerator)
     network = load_supernet(model).network.to(checked_accelerator(config.accelerator))
     subnet = network.subnets.largest() if config.subnet is None else read_subnet(config.subnet)
-    data = replace(config.data, holdout_fraction=description.holdout_fraction)
     scorer = SubnetScorer(
         description,
-        calibration=open_split(data, "fit"),
+        calibration=open_split(_data(config), "fit"),
         calibration_images=config.calibration_images,
         scored=scored,
     )
     return scorer.predictor(network, subnet)
+
+
+def _data(config: EvaluateConfig) -> DataConfig:
+    """The data set, divided as the model's training divided it unless the config says how."""
+    if config.data.holdout_fraction or not Path(config.model).is_dir():
+        return config.data
+    return replace(config.data, holdout_fraction=read_description(config.model).holdout_fraction)

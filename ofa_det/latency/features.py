@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from math import prod
 from typing import Final
 
@@ -49,7 +48,8 @@ def layer_features(layer: Layer) -> FloatArray:
         counts["pointwise_mmacs"] = layer.macs / 1e6
         counts["pointwise_melements"] = (read + written) / 1e6
     else:
-        passed = read if layer.kind == "pool" else written
+        ops = max(1, len(layer.inputs) - 1) if layer.kind == "add" else 1  # A file adds two at a time.
+        passed = read if layer.kind == "pool" else ops * written
     if layer.activation in ("hswish", "hsigmoid"):  # ReLUs are clamps inside the kernel; these are ops of their own.
         passed += written
         ops += 1
@@ -67,7 +67,7 @@ def network_features(layers: Iterable[Layer]) -> FloatArray:
 
 def _padded_elements(layer: Layer) -> int:
     """Elements that a PAD op writes in front of the layer; none where its zeros are those of SAME."""
-    if layer.padding == "same" or layer.margins == replace(layer, padding="same").margins:
+    if not layer.pads_unlike_same:
         return 0
     channels, height, width = layer.input_shapes[0]
     return channels * (height + sum(layer.margins[0])) * (width + sum(layer.margins[1]))

@@ -40,7 +40,7 @@ class TrainConfig:
         calibration_images: training images for batch-norm statistics.
         checkpoint_every: images between two resume states.
         validate_every: images between two validations.
-        accelerator: torch device, as Lightning Fabric names it, for example auto, cpu or cuda.
+        accelerator: torch device: auto, cpu, cuda or cuda:N.
     """
 
     data: DataConfig

@@ -23,7 +23,7 @@ from ofa_det.models.network import DetectionNetwork
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.schedule import ScheduleConfig, sandwich
-from ofa_det.training.state import WeightAverage, load_checkpoint, save_checkpoint
+from ofa_det.training.state import CHECKPOINT_FILE, WeightAverage, load_checkpoint, save_checkpoint
 from ofa_det.training.step import accumulate_gradients
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ def run_loop(
     network: DetectionNetwork,
     config: TrainConfig,
     *,
+    identity: Mapping[str, Any],
     fabric: Fabric,
     batches: Callable[[int], Iterable[Batch]],
     validate: Validate,
@@ -47,6 +48,7 @@ def run_loop(
     Args:
         network: changed in place.
         config: of the training.
+        identity: what a resumed training must share with what it goes on with.
         fabric: accelerator and precision.
         batches: the batches from a step on, at the resolution of `step_subnets`.
         validate: called with the averaged weights.
@@ -59,7 +61,7 @@ def run_loop(
     optimizer = torch.optim.AdamW(_parameter_groups(network, schedule.weight_decay), lr=schedule.learning_rate)
     module, optimizer = fabric.setup(network, optimizer)
     average = WeightAverage(network)
-    first_step = _restore(run_folder, network, optimizer, average)
+    first_step = _restore(run_folder, identity, network, optimizer, average)
     module.train()
     step_once = _Step(network, module, optimizer, fabric, config)
     checkpoint_steps = _every(config.checkpoint_every, schedule)
@@ -94,7 +96,7 @@ def run_loop(
                 log.write(step, images, ap)
                 started, logged_step = time.monotonic(), step + 1
             if step in checkpoint_steps:
-                _save(run_folder, network, optimizer, average, step + 1)
+                _save(run_folder, identity, network, optimizer, average, step + 1)
     return average.applied_to(network)
 
 
@@ -184,10 +186,17 @@ def _figures(losses: Sequence[DetectionLosses], learning_rate: float, speed: flo
     }
 
 
-def _save(run_folder: Path, network: DetectionNetwork, optimizer: Any, average: WeightAverage, next_step: int) -> None:
+def _save(
+    run_folder: Path,
+    identity: Mapping[str, Any],
+    network: DetectionNetwork,
+    optimizer: Any,
+    average: WeightAverage,
+    next_step: int,
+) -> None:
     state = {
         "next_step": next_step,
-        "detector": to_plain(network.config),
+        "identity": to_plain(identity),
         "network": network.state_dict(),
         "optimizer": optimizer.state_dict(),
         "average": average.values,
@@ -195,12 +204,19 @@ def _save(run_folder: Path, network: DetectionNetwork, optimizer: Any, average: 
     save_checkpoint(run_folder, state)
 
 
-def _restore(run_folder: Path, network: DetectionNetwork, optimizer: Any, average: WeightAverage) -> int:
+def _restore(
+    run_folder: Path,
+    identity: Mapping[str, Any],
+    network: DetectionNetwork,
+    optimizer: Any,
+    average: WeightAverage,
+) -> int:
+    """Loads what `_save` wrote; the scaler of half precision begins anew."""
     state = load_checkpoint(run_folder)
     if state is None:
         return 0
-    mend = "annotations or space have changed, so start anew in another --output"
-    check_identity(state["detector"], to_plain(network.config), where=str(run_folder), mend=mend)
+    mend = "data, supernet or space have changed, so start anew in another --output"
+    check_identity(state["identity"], identity, where=str(run_folder / CHECKPOINT_FILE), mend=mend)
     network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])
     average.load(state["average"])

@@ -19,13 +19,14 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
-from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE
+from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
 from ofa_det.data.anchors import choose_anchors
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import Batch, training_loader
 from ofa_det.data.splits import open_split
 from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.run_folder import load_supernet, save_model
@@ -53,6 +54,7 @@ class TrainResult:
     description: ModelDescription
 
 
+@torch.random.fork_rng(devices=[])  # The caller's random state is the caller's.
 def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     """Trains a supernet or one subnet, validates it, and writes the run folder.
 
@@ -66,8 +68,8 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     """
     run_folder = Path(config.output)
     _open_run_folder(run_folder, config)
-    torch.manual_seed(config.seed)
     dataset, watched = _open_splits(config)
+    torch.manual_seed(config.seed)
     network, description = build_network(config, dataset)
     scorer = SubnetScorer(
         description, calibration=dataset, calibration_images=config.calibration_images, scored=watched
@@ -75,6 +77,10 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     averaged = run_loop(
         network,
         config,
+        identity={
+            "model": description,
+            "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
+        },
         fabric=_fabric(config),
         batches=lambda first_step: _batches(config, network, dataset, first_step),
         validate=Validator(scorer, watched, run_folder),
@@ -155,13 +161,18 @@ def _open_run_folder(run_folder: Path, config: TrainConfig) -> None:
     path = run_folder / CONFIG_FILE
     left_out = OF_THE_SUPERNET if config.supernet is not None else ()
     complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
-    if (run_folder / CHECKPOINT_FILE).exists():
-        if not config.resume:
-            raise ValueError(
-                f"expected a new run folder, found a training in {run_folder}; pass --resume to go on with it or "
-                "another --output"
-            )
+    begun, finished = (run_folder / CHECKPOINT_FILE).exists(), (run_folder / MODEL_FILE).exists()
+    if (begun or finished) and not config.resume:
+        raise ValueError(
+            f"expected a new run folder, found a training in {run_folder}; pass --resume to go on with it or another "
+            "--output"
+        )
+    if finished and not begun:
+        raise ValueError(f"expected {CHECKPOINT_FILE} in {run_folder} to go on with, found none; pass another --output")
+    if begun:
         before = read_yaml(path) if path.is_file() else complete
+        if not isinstance(before, dict):
+            raise ValueError(f"expected the options of the training in {path}, found none; pass another --output")
         settled = [_named({k: v for k, v in o.items() if k not in MAY_CHANGE}) for o in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
     write_atomically(path, to_yaml(complete))
@@ -176,10 +187,12 @@ def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:
 
 
 def _fabric(config: TrainConfig) -> Fabric:
+    device = checked_accelerator(config.accelerator)
+    devices = 1 if device.index is None else [device.index]
     try:
-        return Fabric(accelerator=config.accelerator, devices=1, precision=config.schedule.precision)  # type: ignore[arg-type]
+        return Fabric(accelerator=device.type, devices=devices, precision=config.schedule.precision)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"expected an accelerator and a precision that Lightning Fabric has here, found {config.accelerator!r} and "
+            f"expected a precision that Lightning Fabric has on {config.accelerator}, found "
             f"{config.schedule.precision!r}: {error}"
         ) from error

@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from ofa_det.arch.space import Subnets
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.draws import Phase
+
+ArithmeticPrecision = Literal["32-true", "bf16-mixed", "16-mixed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +30,7 @@ class ScheduleConfig:
         clip_norm: greatest norm of the gradient.
         random_subnets: subnets drawn at each step beside the largest and the smallest (sandwich rule); unused when one
             subnet trains.
-        precision: of the arithmetic, as Lightning Fabric names it, for example 32-true or bf16-mixed.
+        precision: of the arithmetic, as Lightning Fabric names it.
     """
 
     num_images: int = 20_000
@@ -39,7 +42,7 @@ class ScheduleConfig:
     ema_decay: float = 0.998
     clip_norm: float = 10.0
     random_subnets: int = 1
-    precision: str = "32-true"
+    precision: ArithmeticPrecision = "32-true"
 
     def __post_init__(self) -> None:
         if self.num_images < 1:
@@ -52,6 +55,9 @@ class ScheduleConfig:
         for name in ("weight_decay", "warmup_images", "closing_images", "random_subnets"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
+        if self.precision not in get_args(ArithmeticPrecision):
+            known = ", ".join(get_args(ArithmeticPrecision))
+            raise ValueError(f"expected a precision of {known}, found {self.precision!r}")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"expected ema_decay in [0, 1), found {self.ema_decay}")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ofa_det.artefacts.files import write_atomically
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CHECKPOINT_FILE = "last.ckpt"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 
@@ -74,5 +74,6 @@ def load_checkpoint(run_folder: str | Path) -> dict[str, Any] | None:
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError) as error:
         raise ValueError(f"expected a checkpoint in {path}, found {error!r:.200}; delete it to start anew") from error
     if state.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {state.get('schema_version')}")
+        found = state.get("schema_version")
+        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {found}; delete it to start anew")
     return state

@@ -122,7 +122,7 @@ def test_a_mistake_is_one_line_and_status_2(capsys, argv, words, presets):
         ("root: x\ndepths: {least: 1}\n", "least"),
         ("root: x\ndepths: {most: many}\n", "most"),
         ("root: x\ndepths:\n", "empty"),
-        ("root: [x\n", "parsing config"),
+        ("root: [x\n", "expected YAML in"),
         ("- root\n", "Unexpected config: - root"),
     ],
 )

@@ -19,8 +19,8 @@ def test_every_step_follows_from_the_one_before(tmp_path, capsys):
     assert main(["--output", str(folder), *small]) == 0
     report, manifest = read_json(folder / "report.json"), read_manifest(folder / "export/model.tflite")
     assert report["predicted_pixel2_ms"] == manifest.latency.mean_ms <= 30
-    assert report["int8_AP"] == manifest.accuracy.after.AP
-    assert report["float_AP"] == manifest.accuracy.before.AP
+    assert report["int8_ap"] == manifest.accuracy.after.AP
+    assert report["float_ap"] == manifest.accuracy.before.AP
     assert report["size_bytes"] == manifest.model.bytes
     assert (folder / "search/pareto.png").is_file()
     assert len(list((folder / "submissions").iterdir())) == 1
@@ -28,4 +28,4 @@ def test_every_step_follows_from_the_one_before(tmp_path, capsys):
     assert "$ ofa-det search --config quickstart" in out
     assert out.endswith((folder / "report.txt").read_text())
     assert main(["--output", str(folder), *small, "--resume"]) == 0
-    assert read_json(folder / "report.json")["int8_AP"] == report["int8_AP"]
+    assert read_json(folder / "report.json")["int8_ap"] == report["int8_ap"]

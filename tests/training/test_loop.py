@@ -45,6 +45,7 @@ class Training:
         return run_loop(
             network,
             config,
+            identity={"model": network.config},
             fabric=Fabric(accelerator="cpu", devices=1, precision=config.schedule.precision),
             batches=batches,
             validate=self.validate,
@@ -123,7 +124,7 @@ def test_a_checkpoint_of_another_network_is_not_continued(
     config = new_config(tmp_path)
     training.run(training.network(), config)
     other = replace(training, shallow=replace(training.shallow, num_classes=4))
-    with pytest.raises(ValueError, match=r"expected num_classes 4 in .*annotations or space have changed"):
+    with pytest.raises(ValueError, match=r"expected model .*last\.ckpt.*data, supernet or space have changed"):
         other.run(other.network(), config)
 
 
@@ -172,6 +173,7 @@ def test_what_is_not_finite_ends_the_training_before_the_weights_change(
         run_loop(
             network,
             config,
+            identity={"model": network.config},
             fabric=Fabric(accelerator="cpu", devices=1),
             batches=breaking,
             validate=training.validate,

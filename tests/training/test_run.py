@@ -1,4 +1,5 @@
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,6 +130,36 @@ def test_a_resumed_run_names_the_option_that_changed(
     with pytest.raises(ValueError, match=f"expected {named}.*; pass the options it began with, or another --output"):
         train(again(supernet, resume=True, **changes), progress=False)
     assert (supernet / "config.yaml").read_bytes() == before
+
+
+def test_a_resumed_run_needs_the_images_it_began_with(
+    new_config: NewConfig, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    config = new_config(tmp_path / "run", data=DataConfig(root=str(root)), anchors=AnchorConfig(source="ssd"))
+    interrupted_at(3, monkeypatch, config)
+    path = root / config.data.train_annotations
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"images": content["images"][1:]}))
+    with pytest.raises(ValueError, match=r"expected model .* in .*last\.ckpt.*; data, supernet or space have changed"):
+        train(replace(config, resume=True), progress=False)
+
+
+def test_a_finished_model_is_never_overwritten(supernet: Path, again: NewConfig, tmp_path: Path) -> None:
+    shutil.copy(supernet / "model.safetensors", tmp_path)
+    with pytest.raises(ValueError, match="expected a new run folder, found a training"):
+        train(again(tmp_path), progress=False)
+    with pytest.raises(ValueError, match=r"expected last\.ckpt in .* to go on with, found none; pass another --output"):
+        train(again(tmp_path, resume=True), progress=False)
+
+
+def test_training_leaves_the_random_state_of_the_caller_alone(again: NewConfig, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    run(again(tmp_path))
+    assert torch.equal(torch.rand(1), wanted)
 
 
 def test_a_subnet_of_the_supernet_is_fine_tuned(

@@ -74,5 +74,5 @@ def test_a_broken_checkpoint_is_named(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_another_schema_is_refused(tmp_path: Path) -> None:
     torch.save({"schema_version": 1, "next_step": 3}, tmp_path / "last.ckpt")
-    with pytest.raises(ValueError, match=r"last\.ckpt of schema_version 2, found 1"):
+    with pytest.raises(ValueError, match=r"last\.ckpt of schema_version 3, found 1"):
         load_checkpoint(tmp_path)
