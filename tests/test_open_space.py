@@ -109,6 +109,27 @@ def test_a_step_trains_every_weight_of_its_subnets(supernet: Supernet, detector_
     assert [name for name, p in supernet.named_parameters() if p.grad is None] == []
 
 
+def test_features_of_elastic_width_are_not_joined(tmp_path: Path) -> None:
+    joined = "{name: merged4, kind: concat, inputs: [stages.2.0.depthwise, up5]}\n  - {name: fixed4, width: 24}"
+    space = SPACE.replace("{name: merged4, kind: add, inputs: [lateral4, up5]}", joined)
+    path = tmp_path / "space.yaml"
+    path.write_text(space.replace("feature: merged4", "feature: fixed4"))
+    found = r"'neck.merged4', found \[24, 72\] channels of 'backbone.stages.2.0.depthwise'"
+    with pytest.raises(ValueError, match=f"expected inputs of one width in {found}; put a 1x1 conv before it"):
+        Supernet(DetectorConfig(num_classes=2, space=read_space(str(path))))
+
+
+def test_a_layer_may_be_called_as_a_method_of_torch(tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(SPACE.replace("lateral5", "half").replace("merged4", "float.train"))
+    network = Supernet(DetectorConfig(num_classes=2, space=read_space(str(path)))).eval()
+    subnet = network.subnets.smallest()
+    assert {"neck.half.weight", "head.levels.1.tower.0.norm.weight"} <= set(network.state_dict())
+    with torch.no_grad():
+        wanted = network(images(1, 64), subnet)
+        assert torch.equal(wanted.logits, network.extract(subnet)(images(1, 64), subnet).logits)
+
+
 def test_extraction_is_exact(supernet: Supernet, detector_config: DetectorConfig) -> None:
     rng = random.Random(0)
     supernet.eval()

@@ -179,9 +179,11 @@ def elastic_layers(detector: DetectorConfig) -> tuple[ElasticLayer, ...]:
     """
     for resolution in detector.space.resolutions:
         detector_plan(detector, detector.space.smallest(resolution))
+    plans = [detector_plan(detector, subnet) for subnet in detector.space.covering()]
+    _check_joins(plans)
     found: dict[str, ElasticLayer] = {}
-    for subnet in detector.space.covering():
-        for layer in detector_plan(detector, subnet).layers:
+    for plan in plans:
+        for layer in plan.layers:
             if not layer.has_weights:
                 continue
             known = found.get(layer.name)
@@ -196,3 +198,21 @@ def elastic_layers(detector: DetectorConfig) -> tuple[ElasticLayer, ...]:
                 weights_of=layer.weights_of,
             )
     return tuple(found.values())
+
+
+def _check_joins(plans: Sequence[LayerPlan]) -> None:
+    """Refuses to add, join or share weights over features of elastic width: a cut would pair unlike channels."""
+    widths: dict[str, set[int]] = {}
+    for plan in plans:
+        for layer in plan.layers:
+            widths.setdefault(layer.name, set()).add(layer.out_channels)
+    shared = {layer.weights_of for plan in plans for layer in plan.layers}
+    for plan in plans:
+        for layer in plan.layers:
+            if layer.kind in ("add", "concat") or layer.weights_of is not None or layer.name in shared:
+                elastic = [name for name in layer.inputs if len(widths.get(name, {0})) > 1]
+                if elastic:
+                    raise ValueError(
+                        f"expected inputs of one width in {layer.name!r}, found {sorted(widths[elastic[0]])} channels "
+                        f"of {elastic[0]!r}; put a 1x1 conv before it"
+                    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,6 +16,8 @@ LevelAnchors = tuple[tuple[float, float], ...]
 
 AnchorSizes = tuple[LevelAnchors, ...]
 """Per level."""
+
+_NODE_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class NodeSpec(LayerSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not _NODE_NAME.fullmatch(self.name):
+            raise ValueError(f"expected a name of a-z, 0-9, _ and dots between words, found {self.name!r}")
         joins = self.kind in ("add", "concat")
         if len(self.inputs) < 2 if joins else len(self.inputs) > 1:
             wanted = "two or more inputs" if joins else "at most one input"

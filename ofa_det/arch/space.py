@@ -118,8 +118,8 @@ class SearchSpace:
         if strides != sorted(strides):
             raise ValueError(f"expected levels by ascending stride, found {strides}")
         names = [node.name for node in self.neck]
-        if len(set(names)) != len(names):
-            raise ValueError(f"expected distinct names in the neck, found {names}")
+        if len({name.replace(".", "_") for name in names}) != len(names):
+            raise ValueError(f"expected distinct names in the neck, a dot as good as a _, found {names}")
         # Names are paths of weights: what is a layer cannot be the folder of another.
         if nested := [name for name in names if any(other.startswith(f"{name}.") for other in names)]:
             raise ValueError(
@@ -138,6 +138,10 @@ class SearchSpace:
             and len(subnet.stages) == len(self.stages)
             and all(blocks in stage for stage, blocks in zip(self.stages, subnet.stages, strict=True))
         )
+
+    def holds(self, subnet: SubnetConfig) -> bool:
+        """Whether the space has the subnet's stages, at whatever resolution."""
+        return replace(subnet, resolution=self.resolutions[0]) in self
 
     def count(self) -> int:
         """How many subnets the space holds."""

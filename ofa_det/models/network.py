@@ -56,6 +56,7 @@ class DetectionNetwork(nn.Module, ABC):
         super().__init__()
         self.config = config
         self.subnets = subnets
+        self._by_layer: dict[str, Convolution] = {}
         for name, module in modules:
             self._add(name, module)
         self._init_predictors()
@@ -114,27 +115,29 @@ class DetectionNetwork(nn.Module, ABC):
             return torch.cat(inputs, dim=1)
         if layer.kind == "resize":
             return F.interpolate(inputs[0], scale_factor=RESIZE_FACTOR, mode="nearest")
-        module = self._module(layer.name)
-        weight, bias = self._module(layer.weights_of or layer.name).weights(layer)
+        module = self._by_layer[layer.name]
+        weight, bias = self._by_layer[layer.weights_of or layer.name].weights(layer)
         features = convolve(inputs[0], weight, bias, layer)
         return features if module.norm is None else cast(Tensor, module.norm(features))
-
-    def _module(self, name: str) -> Convolution:
-        return cast(Convolution, self.get_submodule(name))
 
     def _check(self, subnet: SubnetConfig) -> None:
         if subnet not in self.subnets:
             raise ValueError(f"expected a subnet of this network, such as {self.subnets.largest()}, found {subnet}")
 
     def _add(self, name: str, module: nn.Module) -> None:
-        """Registers a module so that its weights' keys begin with the layer's name."""
+        """Registers a module so that its weights' keys begin with the layer's name.
+
+        Past `add_module`, which refuses names that are methods of a module too, such as `half`.
+        """
         *path, leaf = name.split(".")
         parent: nn.Module = self
         for part in path:
-            if not hasattr(parent, part):
-                parent.add_module(part, nn.Module())
-            parent = getattr(parent, part)
-        parent.add_module(leaf, module)
+            child = parent._modules.get(part)
+            if child is None:
+                child = parent._modules[part] = nn.Module()
+            parent = child
+        parent._modules[leaf] = module
+        self._by_layer[name] = cast(Convolution, module)
 
     def _init_predictors(self) -> None:
         """Starts the class logits at the prior probability and near-zero box codes, as focal loss needs."""

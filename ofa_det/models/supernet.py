@@ -34,7 +34,7 @@ class Supernet(DetectionNetwork):
         for layer in self.plan(subnet).layers:
             if not layer.has_weights:
                 continue
-            module = self._module(layer.name)
+            module = self._by_layer[layer.name]
             if layer.weights_of is None:
                 weight, bias = module.weights(layer)
                 state[f"{layer.name}.weight"] = weight
