@@ -22,6 +22,7 @@ from ofa_det.models.run_folder import Trained
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.step import accumulate_gradients
 
+# A node may be called as the activation of another.
 SPACE = """
 resolutions: [64, 96]
 backbone:
@@ -42,13 +43,13 @@ neck:
   - {name: merged4, kind: add, inputs: [lateral4, up5]}
   - {name: up4, kind: resize, inputs: [merged4]}
   - {name: joined3, kind: concat, inputs: [stages.1, up4]}
-  - {name: out3, inputs: [joined3], width: 24}
+  - {name: lateral4_relu6, inputs: [joined3], width: 24}
 head:
   tower: [{kind: depthwise, kernel_size: 5}, {width: 24}]
   separate_towers: false
   shared: true
 levels:
-  - {feature: out3, stride: 8, anchors: [[0.1, 0.1]]}
+  - {feature: lateral4_relu6, stride: 8, anchors: [[0.1, 0.1]]}
   - {feature: merged4, stride: 16, anchors: [[0.25, 0.25]]}
   - {feature: lateral5, stride: 32, anchors: [[0.6, 0.6]]}
 """

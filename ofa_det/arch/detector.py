@@ -47,7 +47,7 @@ class DetectorConfig:
         return cls(num_classes=num_classes, space=replace(space, levels=with_anchors(space.levels, anchor_sizes)))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def detector_plan(detector: DetectorConfig, subnet: SubnetConfig) -> LayerPlan:
     """The layers of one detector.
 

@@ -42,6 +42,16 @@ class LayerPlan:
     def _by_name(self) -> dict[str, Layer]:
         return {layer.name: layer for layer in self.layers}
 
+    @cached_property
+    def last_reads(self) -> tuple[tuple[str, ...], ...]:
+        """For each layer, the features that nothing reads behind it: no later layer, and they are no output."""
+        last = {name: index for index, layer in enumerate(self.layers) for name in (*layer.inputs, layer.name)}
+        freed: list[list[str]] = [[] for _ in self.layers]
+        for name, index in last.items():
+            if name not in self.box_outputs + self.score_outputs:
+                freed[index].append(name)
+        return tuple(map(tuple, freed))
+
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one image."""

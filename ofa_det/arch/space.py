@@ -10,7 +10,7 @@ from math import prod
 from typing import Protocol
 
 from ofa_det.arch.layers import LayerSpec, Padding
-from ofa_det.arch.levels import HeadConfig, LevelSpec, NodeSpec
+from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes
 from ofa_det.arch.stages import Blocks, StageSpec, check_choices, draw_choice, maybe_redraw
 from ofa_det.arch.subnet import SubnetConfig
 
@@ -127,6 +127,28 @@ class SearchSpace:
             )
 
     @property
+    def own_anchors(self) -> AnchorSizes | None:
+        """The anchors that the levels state; none if they are to be fitted to a data set.
+
+        Raises:
+            ValueError: some levels have anchors and some have none.
+        """
+        with_anchors = [level.feature for level in self.levels if level.anchors]
+        if with_anchors and len(with_anchors) < len(self.levels):
+            raise ValueError(
+                f"expected anchors on every level or on none, found them on {', '.join(with_anchors)} alone"
+            )
+        return tuple(level.anchors for level in self.levels) if with_anchors else None
+
+    def stock_anchors(self) -> AnchorSizes:
+        """SSDLite's anchors for these levels, three on each of them if they share a head.
+
+        A single level gets the lowest of two, which stands for any three anchors where only their number counts.
+        """
+        sizes = ssd_anchor_sizes(max(2, len(self.levels)))[: len(self.levels)]
+        return tuple(level[:3] for level in sizes) if self.head.shared else sizes
+
+    @property
     def stages(self) -> tuple[StageSpec, ...]:
         """Of the backbone."""
         return self.backbone.stages
@@ -138,10 +160,6 @@ class SearchSpace:
             and len(subnet.stages) == len(self.stages)
             and all(blocks in stage for stage, blocks in zip(self.stages, subnet.stages, strict=True))
         )
-
-    def holds(self, subnet: SubnetConfig) -> bool:
-        """Whether the space has the subnet's stages, at whatever resolution."""
-        return replace(subnet, resolution=self.resolutions[0]) in self
 
     def count(self) -> int:
         """How many subnets the space holds."""
@@ -196,3 +214,13 @@ class SearchSpace:
     @staticmethod
     def _of(resolution: int, stages: Sequence[Blocks]) -> SubnetConfig:
         return SubnetConfig(resolution=resolution, stages=tuple(stages))
+
+
+def check_subnet(subnet: SubnetConfig, space: SearchSpace, *, of: str) -> None:
+    """Refuses a subnet whose stages are not in a space; its resolution is free.
+
+    Raises:
+        ValueError: naming what the space is `of`.
+    """
+    if replace(subnet, resolution=space.resolutions[0]) not in space:
+        raise ValueError(f"expected a subnet of {of}, such as {space.smallest()}, found {subnet}")

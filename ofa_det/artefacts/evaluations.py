@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, ClassVar
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.records import from_plain, read_record, to_plain
+
+logger = logging.getLogger(__name__)
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 MEASURED_FOLDER = "measured_ap"
@@ -72,6 +75,10 @@ class EvaluationLog:
     def __len__(self) -> int:
         return len(self._by_subnet)
 
+    def get(self, subnet: SubnetConfig) -> Evaluation | None:
+        """The evaluation of a subnet, if the file holds it."""
+        return self._by_subnet.get(subnet)
+
     def add(self, evaluation: Evaluation) -> None:
         """Appends an evaluation, unless the file holds it.
 
@@ -92,6 +99,8 @@ class EvaluationLog:
 class MeasuredAp:
     """AP by subnet, for all searches that would measure the same.
 
+    Where the folder cannot be written, a warning says so, and nothing outlives this process.
+
     Args:
         folder: takes a file for each identity.
         identity: everything that AP depends on but the subnet.
@@ -102,12 +111,18 @@ class MeasuredAp:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
         digest = hashlib.sha256(json.dumps(to_plain(identity), sort_keys=True).encode()).hexdigest()
-        self._ledger = Ledger.open(folder / f"{digest[:16]}.jsonl", identity)
-        where = str(self._ledger.path)
+        path = folder / f"{digest[:16]}.jsonl"
+        self._ledger: Ledger | None = None
+        try:
+            self._ledger = Ledger.open(path, identity, mend="delete it")
+        except OSError as error:
+            self._forgo(error)
         self._ap: dict[str, float] = {}
-        for entry in self._ledger.entries:
-            subnet = _parse_subnet(entry, where)
-            self._ap[str(subnet)] = from_plain(float, entry.get("ap"), where=where)
+        for entry in self._ledger.entries if self._ledger else ():
+            try:
+                self._ap[str(_parse_subnet(entry, str(path)))] = from_plain(float, entry.get("ap"), where=str(path))
+            except ValueError as error:
+                raise ValueError(f"{error}; delete it") from error
 
     def __len__(self) -> int:
         return len(self._ap)
@@ -118,8 +133,16 @@ class MeasuredAp:
 
     def add(self, subnet: SubnetConfig, ap: float) -> None:
         """Keeps a measurement."""
-        self._ledger.append({"subnet": str(subnet), "ap": ap})
         self._ap[str(subnet)] = ap
+        if self._ledger is not None:
+            try:
+                self._ledger.append({"subnet": str(subnet), "ap": ap})
+            except OSError as error:
+                self._forgo(error)
+
+    def _forgo(self, error: OSError) -> None:
+        logger.warning("measured AP is not kept for other searches: %s", error)
+        self._ledger = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,14 +56,25 @@ class MetricsRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRecord(MetricsRecord):
-    """`metrics.json`: an evaluation, and what was evaluated on what."""
+    """`metrics.json`: an evaluation, and what was evaluated on what.
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    Args:
+        model, model_sha256: the run folder or file, and the hash of its weights.
+        subnet: the network, as `SubnetConfig` writes it; None of a file.
+        calibration_images: asked for to calibrate a supernet's subnet; None of anything else.
+        data_root, split: the data set and its part.
+        images_sha256: fingerprint of the images that were scored.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     model: str
     model_sha256: str
+    subnet: str | None
+    calibration_images: int | None
     data_root: str
     split: str
+    images_sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +149,10 @@ class LatencyEntry:
     precision: str
     threads: int
     excluded: str
+
+    def __str__(self) -> str:
+        """`35.1 ms ± 2.1 ms`."""
+        return f"{self.mean_ms:.1f} ms ± {self.error_ms:.1f} ms"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,9 +56,14 @@ def from_plain(kind: type[T], value: Any, *, where: str) -> T:
     return found
 
 
+def record_content(record: Record) -> dict[str, Any]:
+    """A record as JSON types, with its `schema_version`; `parse_record` is the inverse."""
+    return {"schema_version": record.SCHEMA_VERSION, **to_plain(record)}
+
+
 def write_record(path: str | os.PathLike[str], record: Record) -> None:
     """Writes a record with its `schema_version`, atomically."""
-    write_json(path, {"schema_version": record.SCHEMA_VERSION, **to_plain(record)})
+    write_json(path, record_content(record))
 
 
 def read_record(path: str | os.PathLike[str], kind: type[RecordT]) -> RecordT:

@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.levels import AnchorFit, AnchorSizes, ssd_anchor_sizes
+from ofa_det.arch.levels import AnchorFit, AnchorSizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.records import read_record
 from ofa_det.data.coco_dataset import CocoDataset
@@ -20,7 +20,8 @@ class AnchorConfig:
     """Where a detector's anchors come from.
 
     Args:
-        source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, or a JSON file that fit-anchors wrote.
+        source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, or a JSON file that fit-anchors wrote;
+            of a space whose levels state anchors, those are taken.
         count: shapes to fit; a level that gets none of them keeps one stock anchor.
     """
 
@@ -42,14 +43,25 @@ def choose_anchors(config: AnchorConfig, dataset: CocoDataset, space: SearchSpac
         seed: of the fitting; not negative.
 
     Returns:
-        The sizes for each level.
+        The sizes for each level: those that the space states, or else from the source that the config names.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a file of other content or for another number of levels, or fewer boxes than anchors to fit.
+        ValueError: a second source beside the space's own anchors, anchors on some of its levels alone, stock anchors
+            for a single level, a file of other content or for another number of levels, or fewer boxes than anchors to
+            fit.
     """
+    if (own := space.own_anchors) is not None:
+        if config.source != "fit":
+            raise ValueError(
+                f"expected anchors from one place, found them in the levels of the space and in {config.source}; leave "
+                "out --anchors.source, or the anchors of the levels"
+            )
+        return own
     if config.source == "ssd":
-        return ssd_anchor_sizes(len(space.levels))
+        if len(space.levels) == 1:
+            raise ValueError("expected two or more levels for stock anchors, found 1; set --anchors.source fit")
+        return space.stock_anchors()
     if config.source != "fit":
         return _read(Path(config.source), len(space.levels)).anchor_sizes
     fit = fit_to_dataset(dataset, space, count=config.count, seed=seed)

@@ -24,8 +24,8 @@ class DataConfig:
         train_images: folder of the training images.
         val_annotations: COCO annotation file of the validation images.
         val_images: folder of the validation images.
-        holdout_fraction: share of the training images that no network trains on, so that the search can score
-            candidates on them; 0 to below 1.
+        holdout_fraction: share of the training images that a supernet does not train on, so that the search can score
+            its subnets on them; the fine-tuning of a subnet trains on them too; 0 to below 1.
         limit: use the first images of each annotation file alone; to try a configuration out, or to overfit on few
             images.
     """
@@ -50,8 +50,9 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
 
     Args:
         config: the data set.
-        split: `val`; `train`, which is `fit` and `holdout` together; `fit`, what networks train on; `holdout`, the
-            training images that the search scores on. Which images are held out follows from their ids alone.
+        split: `val`; `train`, which is `fit` and `holdout` together, what a single subnet trains on; `fit`, what a
+            supernet trains on; `holdout`, the training images that the search scores on. Which images are held out
+            follows from their ids alone.
 
     Raises:
         FileNotFoundError: no annotation file.

@@ -63,9 +63,7 @@ def fit_anchors(
     if evenly:
         num_anchors = -(-num_anchors // len(cell_sizes)) * len(cell_sizes)
     if len(box_sizes) < num_anchors:
-        raise ValueError(
-            f"expected at least {num_anchors} boxes to fit anchors to, found {len(box_sizes)}; lower num_anchors"
-        )
+        raise ValueError(f"expected at least {num_anchors} boxes to fit anchors to, found {len(box_sizes)}; fit fewer")
     clusters = _cluster(box_sizes.astype(np.float64), num_anchors, np.random.default_rng(seed))
     ascending = clusters[np.argsort(clusters.prod(axis=1))].round(4)
     levels = np.split(ascending, len(cell_sizes)) if evenly else _by_cell_size(ascending, cell_sizes)

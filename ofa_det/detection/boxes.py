@@ -12,12 +12,6 @@ def area(boxes: Tensor) -> Tensor:
     return size[..., 0] * size[..., 1]
 
 
-def to_centres(boxes: Tensor) -> Tensor:
-    """Xyxy (N, 4) to (cx, cy, w, h)."""
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return torch.cat(((low + high) / 2, high - low), dim=-1)
-
-
 def to_corners(boxes: Tensor) -> Tensor:
     """(cx, cy, w, h) (N, 4) to xyxy."""
     centre, half = boxes[..., :2], boxes[..., 2:] / 2

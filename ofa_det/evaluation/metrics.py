@@ -40,11 +40,6 @@ class Metrics:
         """AP at IoU 0.50."""
         return self._defined("AP50")
 
-    @property
-    def ap75(self) -> float:
-        """AP at IoU 0.75."""
-        return self._defined("AP75")
-
     def table(self) -> str:
         """The numbers for reading, in percent."""
         lines = ["  ".join(f"{name:>5}" for name in NAMES)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import onnxruntime
@@ -13,14 +14,31 @@ import torch
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
-from ofa_det.artefacts.records import from_plain
+from ofa_det.artefacts.records import parse_record
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
+from ofa_det.detection.preprocessing import check_images
 
 METADATA_KEY = "ofa_det"
-SCHEMA_VERSION = 1
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("boxes", "scores")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxMetadata:
+    """What an exported file says of itself.
+
+    Args:
+        class_category_ids: the category id of each class.
+        class_names: the name of each class.
+        postprocess: how its outputs become detections.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    class_category_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    postprocess: PostProcessConfig
 
 
 class OnnxDetector:
@@ -44,8 +62,8 @@ class OnnxDetector:
             raise FileNotFoundError(f"expected an .onnx file, found nothing at {path}")
         self._session = _session(path, num_threads)
         metadata = _metadata(path, self._session)
-        self._category_ids = np.array(metadata["class_category_ids"], dtype=np.int64)
-        self._postprocess = from_plain(PostProcessConfig, metadata["postprocess"], where=str(path))
+        self._category_ids = np.array(metadata.class_category_ids, dtype=np.int64)
+        self._postprocess = metadata.postprocess
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -65,11 +83,7 @@ class OnnxDetector:
         Raises:
             ValueError: images of another size or type.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
-            raise ValueError(
-                f"expected uint8 images (B, {self.input_size[0]}, {self.input_size[1]}, 3), "
-                f"found {images.dtype} {images.shape}"
-            )
+        check_images(images, self.input_size)
         return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
@@ -94,12 +108,11 @@ def _session(path: Path, num_threads: int) -> onnxruntime.InferenceSession:
         raise ValueError(f"expected an ONNX model in {path}, found: {error}") from error
 
 
-def _metadata(path: Path, session: onnxruntime.InferenceSession) -> dict[str, Any]:
+def _metadata(path: Path, session: onnxruntime.InferenceSession) -> OnnxMetadata:
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    metadata: dict[str, Any] = json.loads(text) if text else {}
-    if metadata.get("schema_version") != SCHEMA_VERSION:
+    if text is None:
         raise ValueError(
-            f"expected metadata {METADATA_KEY!r} of schema_version {SCHEMA_VERSION} in {path}, "
-            f"found {metadata.get('schema_version')}; export the detector with tools/export_det.py --format onnx"
+            f"expected metadata {METADATA_KEY!r} in {path}, found none; export the detector with tools/export_det.py "
+            "--format onnx"
         )
-    return metadata
+    return parse_record(json.loads(text), OnnxMetadata, where=f"metadata {METADATA_KEY!r} of {path}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import EvaluationRecord
@@ -14,6 +16,7 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.detection.detections import Predictor
+from ofa_det.evaluation.holdout import divided_as_trained, open_trained_on
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import open_predictor
@@ -29,13 +32,15 @@ class EvaluateConfig:
 
     Args:
         model: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
-        data: the data set, in COCO layout; its training images calibrate a supernet's subnet.
-        subnet: of a supernet's run folder, as a subnet.json or written out; by default its largest.
+        data: the data set, in COCO layout; of a supernet the one that it was trained on, whose training images
+            calibrate the subnet and whose held-out fraction is the supernet's.
+        subnet: of a supernet's run folder, as a subnet.json or written out; by default its largest. Of the model
+            alone, not of compare.
         calibration_images: training images for the batch-norm statistics of a supernet's subnet.
-        compare: another model, drawn beside this one in contact_sheet.jpg.
+        compare: another model, drawn beside this one in contact_sheet.jpg; of a supernet its largest subnet.
         split: images to score on: val, train, or the fit and holdout parts of train.
         output: folder for metrics.json, detections.json and contact_sheet.jpg.
-        accelerator: torch device for a run folder's network, for example cpu or cuda.
+        accelerator: torch device for a run folder's network: auto, cpu, cuda or cuda:N.
     """
 
     model: str
@@ -61,18 +66,23 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
 
     Raises:
         FileNotFoundError: no such model or data set.
-        ValueError: not a detector that can be run, or no object to find.
+        ValueError: not a detector that can be run, data other than a supernet's, or no object to find.
     """
-    dataset = open_split(_data(config), config.split)
-    names = [name for name in (config.model, config.compare) if name is not None]
-    shown = {name: _open(name, config, dataset) for name in names}
-    metrics = score(shown[config.model], dataset, progress=progress)
+    model = _model(config.model, config.subnet)
+    dataset = open_split(_data(model, config), config.split)
+    shown = {model.path: _predictor(model, config, dataset)}
+    if config.compare is not None:
+        shown.setdefault(config.compare, _predictor(_model(config.compare), config, dataset))
+    metrics = score(shown[model.path], dataset, progress=progress)
     record = EvaluationRecord(
         **vars(metrics.record),
-        model=config.model,
-        model_sha256=model_sha256(config.model),
+        model=model.path,
+        model_sha256=model_sha256(model.path),
+        subnet=None if model.subnet is None else str(model.subnet),
+        calibration_images=None if model.supernet is None else config.calibration_images,
         data_root=config.data.root,
         split=config.split,
+        images_sha256=dataset.fingerprint(),
     )
     output = Path(config.output)
     write_atomically(output / "detections.json", json.dumps(metrics.results, allow_nan=False))
@@ -81,26 +91,48 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
     return metrics
 
 
-def _open(model: str, config: EvaluateConfig, scored: CocoDataset) -> Predictor:
-    """The predictor of a path; of a supernet one of its subnets, as a search scores it."""
-    description = read_description(model) if Path(model).is_dir() else None
-    if description is None or description.subnet is not None:
-        if config.subnet is not None and model == config.model:
-            raise ValueError(f"expected --subnet with the run folder of a supernet, found it with {model}")
-        return open_predictor(model, accelerator=config.accelerator)
-    network = load_supernet(model).network.to(checked_accelerator(config.accelerator))
-    subnet = network.subnets.largest() if config.subnet is None else read_subnet(config.subnet)
+@dataclass(frozen=True, kw_only=True)
+class _Model:
+    """What is evaluated.
+
+    Args:
+        path: of a run folder or file.
+        subnet: the network; None of a file.
+        supernet: what the subnet is cut out of; None of anything else.
+    """
+
+    path: str
+    subnet: SubnetConfig | None
+    supernet: ModelDescription | None
+
+
+def _model(path: str, subnet: str | None = None) -> _Model:
+    """The model of a path; of a supernet the subnet that is named, or the largest."""
+    description = read_description(path) if Path(path).is_dir() else None
+    if description is not None and description.subnet is None:
+        chosen = description.detector.space.largest() if subnet is None else read_subnet(subnet)
+        return _Model(path=path, subnet=chosen, supernet=description)
+    if subnet is not None:
+        raise ValueError(f"expected --subnet with the run folder of a supernet, found it with {path}")
+    return _Model(path=path, subnet=None if description is None else description.subnet, supernet=None)
+
+
+def _data(model: _Model, config: EvaluateConfig) -> DataConfig:
+    """The data set, divided as a supernet's training divided it."""
+    if model.supernet is None:
+        return config.data
+    return divided_as_trained(config.data, model.supernet, supernet=model.path)
+
+
+def _predictor(model: _Model, config: EvaluateConfig, scored: CocoDataset) -> Predictor:
+    """The predictor of a model; of a supernet its subnet, as a search scores it."""
+    if model.supernet is None or model.subnet is None:
+        return open_predictor(model.path, accelerator=config.accelerator)
     scorer = SubnetScorer(
-        description,
-        calibration=open_split(_data(config), "fit"),
+        model.supernet,
+        calibration=open_trained_on(_data(model, config), model.supernet, supernet=model.path),
         calibration_images=config.calibration_images,
         scored=scored,
     )
-    return scorer.predictor(network, subnet)
-
-
-def _data(config: EvaluateConfig) -> DataConfig:
-    """The data set, divided as the model's training divided it unless the config says how."""
-    if config.data.holdout_fraction or not Path(config.model).is_dir():
-        return config.data
-    return replace(config.data, holdout_fraction=read_description(config.model).holdout_fraction)
+    network = load_supernet(model.path).network.to(checked_accelerator(config.accelerator))
+    return scorer.predictor(network, model.subnet)

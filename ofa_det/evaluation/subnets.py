@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
-from ofa_det.detection.preprocessing import normalise
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import BATCH_SIZE, score
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.models.calibration import BATCH_SIZE as CALIBRATION_BATCH
-from ofa_det.models.calibration import calibrated
+from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.network import DetectionNetwork
 
 CACHE_BYTES = 2 << 30
@@ -44,42 +41,48 @@ class SubnetScorer:
         scored: CocoDataset,
     ) -> None:
         self._description = description
-        self._calibration = _StretchedImages(calibration, CALIBRATION_BATCH, min(calibration_images, len(calibration)))
-        self._scored = _StretchedImages(scored, BATCH_SIZE, len(scored))
-        self._dataset = scored
+        self._calibration = calibration
+        self._calibration_images = calibration_images
+        self._scored = scored
+        self._read_calibration = _KeptImages()
+        self._read_scored = _KeptImages()
 
     def predictor(self, network: DetectionNetwork, subnet: SubnetConfig) -> TorchDetector:
         """The subnet as it would ship."""
-        stretched = self._calibration(subnet.resolution)
-        batches = (torch.from_numpy(images).permute(0, 3, 1, 2) for images in stretched if len(images) > 1)
-        return TorchDetector(calibrated(network, subnet, map(normalise, batches)), self._description)
+        batches = calibration_batches(
+            self._calibration, subnet.resolution, num_images=self._calibration_images, read=self._read_calibration
+        )
+        return TorchDetector(calibrated(network, subnet, batches), self._description)
 
     def score(self, predictor: TorchDetector) -> Metrics:
         """Metrics of a subnet's predictor."""
-        return score(predictor, self._dataset, batches=self._scored(predictor.input_size[0]))
+        batches = self._read_scored(self._scored, size=predictor.input_size, batch_size=BATCH_SIZE)
+        return score(predictor, self._scored, batches=batches)
 
     def ap(self, network: DetectionNetwork, subnet: SubnetConfig) -> float:
         """AP of a subnet, as a fraction."""
         return self.score(self.predictor(network, subnet)).ap
 
+    def aps(self, network: DetectionNetwork, subnets: Iterable[SubnetConfig]) -> Iterator[float]:
+        """AP of each subnet as a fraction, in their order, each as soon as it is measured."""
+        return (self.ap(network, subnet) for subnet in subnets)
 
-class _StretchedImages:
-    """Batches of images at any resolution, decoded and stretched once for each, as long as memory allows."""
 
-    def __init__(self, dataset: CocoDataset, batch_size: int, count: int) -> None:
-        self._dataset = dataset
-        self._batch_size = batch_size
-        self._count = count
-        self._kept: dict[int, list[NDArray[np.uint8]]] = {}
+class _KeptImages:
+    """Reads one data set as `image_batches` does, decoding and stretching once for each size, as memory allows."""
 
-    def __call__(self, resolution: int) -> Iterable[NDArray[np.uint8]]:
-        """(B, resolution, resolution, 3) RGB batches."""
-        if resolution in self._kept:
-            return self._kept[resolution]
-        size = (resolution, resolution)
-        batches = image_batches(self._dataset, size=size, batch_size=self._batch_size, limit=self._count)
-        pixels = resolution**2 + sum(kept**2 for kept in self._kept)
-        if 3 * self._count * pixels > CACHE_BYTES:
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
+
+    def __call__(
+        self, dataset: CocoDataset, *, size: tuple[int, int], batch_size: int, limit: int | None = None
+    ) -> Iterable[NDArray[np.uint8]]:
+        """(B, height, width, 3) RGB batches."""
+        if size in self._kept:
+            return self._kept[size]
+        batches = image_batches(dataset, size=size, batch_size=batch_size, limit=limit)
+        count = len(dataset) if limit is None else min(limit, len(dataset))
+        if 3 * count * sum(height * width for height, width in (size, *self._kept)) > CACHE_BYTES:
             return batches
-        self._kept[resolution] = list(batches)
-        return self._kept[resolution]
+        self._kept[size] = list(batches)
+        return self._kept[size]

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.detection.detections import Detections
-from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
-
-POSTPROCESS_OP = "TFLite_Detection_PostProcess"
+from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.detection.preprocessing import check_images, normalise_array
 
 
 class TfliteDetector:
@@ -65,17 +64,13 @@ class TfliteDetector:
         Raises:
             ValueError: images of another size or type, or a class that the manifest does not list.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
-            raise ValueError(
-                f"expected uint8 images (B, {self.input_size[0]}, {self.input_size[1]}, 3), "
-                f"found {images.dtype} {images.shape}"
-            )
+        check_images(images, self.input_size)
         return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
         values: NDArray[Any] = image[None]
         if self._input["dtype"] == np.float32:
-            values = (values.astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE
+            values = normalise_array(values)
         self._interpreter.set_tensor(self._input["index"], values)
         try:
             self._interpreter.invoke()

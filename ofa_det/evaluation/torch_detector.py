@@ -10,7 +10,7 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
-from ofa_det.detection.preprocessing import normalise
+from ofa_det.detection.preprocessing import check_images, normalise
 from ofa_det.models.network import Detector
 
 
@@ -47,9 +47,11 @@ class TorchDetector:
 
         Returns:
             B detections.
+
+        Raises:
+            ValueError: images of another size or type.
         """
-        if images.dtype != np.uint8 or images.shape[1:] != (*self.input_size, 3):
-            raise ValueError(f"expected uint8 (B, {self.input_size}, 3) images, found {images.dtype} {images.shape}")
+        check_images(images, self.input_size)
         batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._accelerator)
         output = self._detector(normalise(batch), self._detector.subnet)
         boxes, scores = decode(output.box_codes, self._anchors), output.logits.sigmoid()

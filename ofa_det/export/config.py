@@ -22,6 +22,8 @@ class ExportConfig:
         calibration_images: training images that set the ranges of int8 activations, taken at even distances.
         verification_images: of these, how many the file and torch are compared on.
         ap_tolerance: largest fall of AP, as a fraction, that passes without a warning.
+        device: phone that the latency of a .tflite file is predicted for.
+        runtime: of the phone; by default the device's newest with published figures.
     """
 
     model: str
@@ -33,6 +35,8 @@ class ExportConfig:
     calibration_images: int = 100
     verification_images: int = 16
     ap_tolerance: float = 0.01
+    device: str = "pixel2"
+    runtime: str | None = None
 
     def __post_init__(self) -> None:
         if self.format not in get_args(ExportFormat):

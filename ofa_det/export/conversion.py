@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
+from ofa_det.detection.preprocessing import normalise_array
 from ofa_det.export.keras_mirror import INPUT_NAME
 from ofa_det.export.tensorflow_import import keras, quiet_tensorflow, tf
 
@@ -71,4 +71,4 @@ def _calibration_inputs(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[ND
     # scale exactly 1/128 and the zero point 128.
     first[0, 0], first[0, 1] = 0, 255
     for image in itertools.chain([first], images):
-        yield [(image[None].astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE]
+        yield [normalise_array(image[None])]

@@ -42,9 +42,9 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights) -> keras.Model:
         inputs = [values[name] for name in layer.inputs]
         result = _apply(layer, inputs, weights)
         if layer.activation != "none":
-            result = keras.layers.Activation(
-                _ACTIVATIONS[layer.activation], name=_scope(f"{layer.name}.{layer.activation}")
-            )(result)
+            # With a hyphen, which no layer's name has.
+            name = f"{_scope(layer.name)}-{layer.activation}"
+            result = keras.layers.Activation(_ACTIVATIONS[layer.activation], name=name)(result)
         values[layer.name] = result
 
     outputs = []

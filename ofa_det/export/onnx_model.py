@@ -6,7 +6,6 @@ import io
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 import onnxruntime
@@ -17,9 +16,10 @@ from torch import Tensor, nn
 from ofa_det.arch.classes import label_columns
 from ofa_det.arch.detector import shipped_plan
 from ofa_det.artefacts.manifest import TensorEntry
+from ofa_det.artefacts.records import record_content
 from ofa_det.detection.box_coder import decode
-from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
-from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, SCHEMA_VERSION
+from ofa_det.detection.preprocessing import normalise
+from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, OnnxMetadata
 from ofa_det.export.converted import ConvertedModel
 from ofa_det.export.verification import FLOAT32_TOLERANCE
 from ofa_det.models.network import Detector
@@ -45,8 +45,7 @@ class DecodedDetector(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """(1, H, W, 3) uint8 RGB to boxes (1, A, 4) xyxy, normalised, and scores (1, A, C)."""
-        normalised = (images.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
-        output = self.detector(normalised, self.detector.subnet)
+        output = self.detector(normalise(images.permute(0, 3, 1, 2)), self.detector.subnet)
         return decode(output.box_codes, self.get_buffer("anchors")), output.logits.sigmoid()
 
 
@@ -68,13 +67,12 @@ def convert_to_onnx(trained: Trained[Detector], verification_images: Sequence[ND
     network = DecodedDetector(detector).eval()
     model = _export(network)
     columns = label_columns(description.categories)
-    metadata = {
-        "schema_version": SCHEMA_VERSION,
-        "class_category_ids": columns.category_ids,
-        "class_names": columns.names,
-        "postprocess": asdict(description.postprocess),
-    }
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(metadata)})
+    metadata = OnnxMetadata(
+        class_category_ids=tuple(category.id for category in description.categories),
+        class_names=columns.names,
+        postprocess=description.postprocess,
+    )
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(record_content(metadata))})
     buffer = io.BytesIO()
     onnx.save_model(model, buffer)
     content = buffer.getvalue()

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.detection.box_coder import CODE_WEIGHTS
+from ofa_det.detection.postprocessing import POSTPROCESS_OP
 
-OP_NAME = "TFLite_Detection_PostProcess"
 _FILE_IDENTIFIER = b"TFL3"
 
 
@@ -55,12 +55,12 @@ def append_postprocess(content: bytes, anchors: NDArray[np.float32], config: Pos
     cx_cy_w_h = anchors.astype(np.float32)
     anchor_tensor = graph.add_constant("anchors", cx_cy_w_h[:, [1, 0, 3, 2]])
     detections = [
-        graph.add_tensor(OP_NAME if index == 0 else f"{OP_NAME}:{index}", shape)
+        graph.add_tensor(POSTPROCESS_OP if index == 0 else f"{POSTPROCESS_OP}:{index}", shape)
         for index, shape in enumerate(
             [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
         )
     ]
-    graph.add_custom_op(OP_NAME, [box_codes, scores, anchor_tensor], detections, _attributes(classes, config))
+    graph.add_custom_op(POSTPROCESS_OP, [box_codes, scores, anchor_tensor], detections, _attributes(classes, config))
     graph.outputs = detections
     return graph.to_bytes()
 

@@ -33,7 +33,7 @@ from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.export.config import ExportConfig
 from ofa_det.export.converted import MODEL_FILES, ConvertedModel
 from ofa_det.latency.latencies import LatencyPrediction, Precision
-from ofa_det.latency.model import latency_model
+from ofa_det.latency.model import LatencyModel, latency_model
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained, load_detector
 
@@ -70,9 +70,10 @@ def export(config: ExportConfig, *, progress: bool = True) -> ExportResult:
 
     Raises:
         FileNotFoundError: no such run folder or data.
-        ValueError: the converted network is not the one it was made from, or the data sets do not serve.
+        ValueError: the converted network is not the one it was made from, the data sets do not serve, or there is no
+            latency model of the device and runtime.
     """
-    trained = load_detector(config.model)
+    trained, latency_of = load_detector(config.model), _latency_model(config)
     calibration, validation = open_split(config.data, "train"), open_split(config.data, "val")
     converted = _convert(trained, config, _images(calibration, trained.network.subnet.resolution, config))
     manifest = _manifest(trained, converted, config)
@@ -89,7 +90,7 @@ def export(config: ExportConfig, *, progress: bool = True) -> ExportResult:
         after=after.record,
         ap_change=after.ap - before.ap,
     )
-    latency = _predict_latency(converted, config)
+    latency = None if latency_of is None else latency_of.predict(converted.plan.layers)
     manifest = replace(manifest, accuracy=accuracy, latency=None if latency is None else latency.entry())
     for stale in set(MODEL_FILES) - {converted.file_name}:
         (output / stale).unlink(missing_ok=True)
@@ -166,9 +167,9 @@ def _measure(
     return before, after
 
 
-def _predict_latency(converted: ConvertedModel, config: ExportConfig) -> LatencyPrediction | None:
-    """Latency of a `.tflite` file; the figures behind the model are of no other runtime."""
+def _latency_model(config: ExportConfig) -> LatencyModel | None:
+    """Of a `.tflite` file; the figures behind the model are of no other runtime."""
     if config.format == "onnx":
         return None
     precision: Precision = "uint8" if config.format == "tflite-int8" else "float32"
-    return latency_model(precision=precision).predict(converted.plan.layers)
+    return latency_model(config.device, precision=precision, runtime=config.runtime)

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from ofa_det.arch.classes import ClassColumns
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.artefacts.manifest import QuantizationEntry, TensorEntry
+from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.export.conversion import convert_float32, convert_int8
 from ofa_det.export.converted import ConvertedModel
 from ofa_det.export.keras_mirror import INPUT_NAME, keras_mirror
 from ofa_det.export.mirror_weights import fold_batch_norm, with_score_columns, with_tf_box_order
-from ofa_det.export.op_surgery import OP_NAME, append_postprocess
+from ofa_det.export.op_surgery import append_postprocess
 from ofa_det.export.verification import (
     INPUT_QUANTIZATION,
     check_agreement,
@@ -103,7 +104,7 @@ def unused_logits(
     if score_threshold <= 0:
         raise ValueError(
             "expected a score_threshold > 0, found 0: the category ids have gaps, and their unused classes would be "
-            "detected; train with --postprocess.score_threshold above 0"
+            "detected; train it, or the supernet it is from, with --postprocess.score_threshold above 0"
         )
     scores = torch_outputs(detector, images).scores.min(axis=(0, 2))
     silent = math.log(score_threshold / (1 - score_threshold)) - _UNUSED_MARGIN if score_threshold < 1 else 0.0
@@ -142,7 +143,9 @@ def _output_entries(max_detections: int) -> tuple[TensorEntry, ...]:
         ((1,), "number of detections"),
     )
     return tuple(
-        TensorEntry(name=f"{OP_NAME}:{index}" if index else OP_NAME, shape=shape, dtype="float32", content=content)
+        TensorEntry(
+            name=f"{POSTPROCESS_OP}:{index}" if index else POSTPROCESS_OP, shape=shape, dtype="float32", content=content
+        )
         for index, (shape, content) in enumerate(outputs)
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.classes import ClassColumns
 from ofa_det.arch.plan import LayerPlan
-from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise
+from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise, normalise_array
 from ofa_det.export.mirror_weights import TF_BOX_ORDER
 from ofa_det.latency.tflite_file import parse_tflite
 from ofa_det.models.network import Detector
@@ -176,7 +176,7 @@ def _tflite_outputs(content: bytes, images: Sequence[NDArray[np.uint8]]) -> RawO
     for image in images:
         values: NDArray[Any] = image[None]
         if entry["dtype"] == np.float32:
-            values = (values.astype(np.float32) - PIXEL_MEAN) / PIXEL_SCALE
+            values = normalise_array(values)
         interpreter.set_tensor(entry["index"], values)
         interpreter.invoke()
         found = [interpreter.get_tensor(index) for index in outputs]

@@ -11,10 +11,10 @@ from typing import Final
 
 from ofa_det.arch.detector import DetectorConfig, detector_plan
 from ofa_det.arch.layers import Layer
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.ofa_formats import parse_ofa_classifier
+from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.configs import configs_folder, read_space
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import read_json
 from ofa_det.artefacts.model_file import read_description
@@ -23,8 +23,8 @@ from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
 
 COCO_CLASSES: Final = 80
-OFA_SPACES: Final = ("ofa_mbv3_w1.0", "ofa_mbv3_w1.2")
-"""The search spaces that the published once-for-all networks are from."""
+OFA_SPACES: Final = "ofa_*.yaml"
+"""Names of the shipped search spaces that published once-for-all networks are from."""
 
 _RUN_CONFIG: Final = "run.config"
 _SUBNET_TEXT: Final = re.compile(r"r\d+\s")
@@ -130,8 +130,7 @@ def _of_run_folder(path: Path) -> tuple[_Network, ...]:
 def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     if config.supernet is not None:
         description = read_description(config.supernet)
-        if subnet not in description.detector.space:
-            raise ValueError(f"expected a subnet of the supernet in {config.supernet}, found {subnet}")
+        check_subnet(subnet, description.detector.space, of=config.supernet)
         return _Network(layers=description.shipped_plan(subnet).layers)
     logger.warning(
         "assuming a detector of %d classes in the space %s; --supernet RUN_FOLDER gives the real one",
@@ -139,8 +138,8 @@ def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
         config.space,
     )
     space = read_space(config.space)
-    fitted = all(level.anchors for level in space.levels)
-    anchor_sizes = tuple(level.anchors for level in space.levels) if fitted else ssd_anchor_sizes(len(space.levels))
+    anchor_sizes = space.own_anchors or space.stock_anchors()
+    check_subnet(subnet, space, of=config.space)
     detector = DetectorConfig.of(space, num_classes=COCO_CLASSES, anchor_sizes=anchor_sizes)
     return _Network(layers=detector_plan(detector, subnet).folded().layers)
 
@@ -150,8 +149,9 @@ def _of_ofa_files(net_config: Path) -> _Network:
     if not run_config.is_file():
         raise FileNotFoundError(f"expected {_RUN_CONFIG} beside {net_config} for the resolution, found none")
     net, run = read_json(net_config), read_json(run_config)
+    spaces = [read_space(str(path)) for path in sorted((configs_folder() / "spaces").glob(OFA_SPACES))]
     try:
-        classifier = parse_ofa_classifier(net, run, [read_space(name) for name in OFA_SPACES])
+        classifier = parse_ofa_classifier(net, run, spaces)
     except ValueError as error:
         raise ValueError(f"{net_config}: {error}") from error
     return _Network(layers=classifier.plan.layers)

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
+
+_NAME = re.compile(r"cpu|cuda(:[0-9]+)?")
 
 
 def checked_accelerator(name: str) -> torch.device:
     """The torch device of that name.
 
+    Args:
+        name: cpu, cuda, cuda:N, or auto, which is cuda where there is one and cpu elsewhere.
+
     Raises:
-        ValueError: no such device here.
+        ValueError: another name, or no such device here.
     """
-    try:
-        accelerator = torch.device(name)
-        torch.empty(0, device=accelerator)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"expected an accelerator that torch has here, such as cpu, found {name!r}") from error
-    return accelerator
+    found = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    error: Exception | None = None
+    if _NAME.fullmatch(found):
+        try:
+            torch.empty(0, device=found)
+            return torch.device(found)
+        except (RuntimeError, AssertionError) as refusal:
+            error = refusal
+    raise ValueError(
+        f"expected an accelerator that torch has here, of auto, cpu, cuda and cuda:N, found {name!r}"
+    ) from error

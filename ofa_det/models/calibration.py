@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ofa_det.arch.subnet import SubnetConfig
@@ -15,6 +18,16 @@ from ofa_det.elastic.layers import BATCH_NORM_MOMENTUM
 from ofa_det.models.network import DetectionNetwork, Detector
 
 BATCH_SIZE = 16
+
+
+class ReadImages(Protocol):
+    """Reads images as `image_batches` does, or has them already."""
+
+    def __call__(
+        self, dataset: CocoDataset, *, size: tuple[int, int], batch_size: int, limit: int | None = None
+    ) -> Iterable[NDArray[np.uint8]]:
+        """(B, height, width, 3) RGB batches of at most `limit` images, spread evenly over the data set."""
+        ...
 
 
 def calibrated(network: DetectionNetwork, subnet: SubnetConfig, batches: Iterable[Tensor]) -> Detector:
@@ -63,13 +76,16 @@ def calibrate_batch_norm(detector: Detector, batches: Iterable[Tensor]) -> None:
         raise ValueError("expected at least one batch to calibrate batch norm with, found none")
 
 
-def calibration_batches(dataset: CocoDataset, resolution: int, *, num_images: int) -> Iterator[Tensor]:
+def calibration_batches(
+    dataset: CocoDataset, resolution: int, *, num_images: int, read: ReadImages = image_batches
+) -> Iterator[Tensor]:
     """Plain training images for `calibrated`.
 
     Args:
         dataset: training images, taken at even distances.
         resolution: side of the square images, in pixels.
         num_images: at most so many; at least 2. A last batch of a single image has no statistics and is dropped.
+        read: gives the images.
 
     Yields:
         (B, 3, resolution, resolution), normalised.
@@ -77,10 +93,10 @@ def calibration_batches(dataset: CocoDataset, resolution: int, *, num_images: in
     Raises:
         ValueError: fewer than 2 images.
     """
-    if min(num_images, len(dataset)) < 2:
-        found = min(num_images, len(dataset))
+    found = min(num_images, len(dataset))
+    if found < 2:
         raise ValueError(f"expected at least 2 images to calibrate batch norm with, found {found}")
     size = (resolution, resolution)
-    for images in image_batches(dataset, size=size, batch_size=BATCH_SIZE, limit=num_images):
+    for images in read(dataset, size=size, batch_size=BATCH_SIZE, limit=num_images):
         if len(images) > 1:
             yield normalise(torch.from_numpy(images).permute(0, 3, 1, 2))

@@ -96,9 +96,11 @@ class DetectionNetwork(nn.Module, ABC):
         if images.shape[-2:] != (plan.resolution, plan.resolution):
             raise ValueError(f"expected images of {plan.resolution} px, found {tuple(images.shape[-2:])}")
         values = {IMAGES: images.contiguous(memory_format=torch.channels_last)}
-        for layer in plan.layers:
-            inputs = [values[name] for name in layer.inputs]
-            values[layer.name] = _ACTIVATIONS[layer.activation](self._run(layer, inputs))
+        for layer, freed in zip(plan.layers, plan.last_reads, strict=True):
+            activate = _ACTIVATIONS[layer.activation]
+            values[layer.name] = activate(self._run(layer, [values[name] for name in layer.inputs]))
+            for name in freed:
+                del values[name]
         boxes = [_per_anchor(values[name], 4) for name in plan.box_outputs]
         logits = [_per_anchor(values[name], self.config.num_classes) for name in plan.score_outputs]
         return DetectorOutput(box_codes=torch.cat(boxes, dim=1), logits=torch.cat(logits, dim=1))

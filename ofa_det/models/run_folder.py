@@ -61,6 +61,12 @@ def load_supernet(run_folder: str | Path) -> Trained[Supernet]:
 
 
 def _load(run_folder: str | Path, network: NetworkT, description: ModelDescription) -> Trained[NetworkT]:
-    network.load_state_dict(load_file(Path(run_folder) / MODEL_FILE))
+    path = Path(run_folder) / MODEL_FILE
+    found, expected = load_file(path), network.state_dict()
+    for key in sorted(found.keys() | expected.keys()):
+        shapes = [tuple(state[key].shape) if key in state else "none" for state in (expected, found)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"expected {key} of shape {shapes[0]} in {path}, found {shapes[1]}; train it anew")
+    network.load_state_dict(found)
     network.eval()
     return Trained(network=network, description=description)

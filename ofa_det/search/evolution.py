@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import logging
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import cache
+from typing import Any
 
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
@@ -87,12 +88,25 @@ class Evolution:
         self._latency = cache(latency)
         self._cap_ms = latency_cap_ms
         self._config = config
+        self._seed = seed
         self._rng = random.Random(seed)
         self._evaluations: dict[SubnetConfig, Evaluation] = {}
         self._known: set[SubnetConfig] = set()
         feasible_resolutions(space, self._latency, latency_cap_ms)
         self._generations = iter((self._first(), *(self._children(n) for n in range(1, config.generations + 1))))
         self._generation = next(self._generations)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Seed and options, but for those that only say how long to go on."""
+        options = {f"evolution.{name}": value for name, value in asdict(self._config).items()}
+        del options["evolution.generations"], options["evolution.max_evaluations"]
+        return {"seed": self._seed, **options}
+
+    @property
+    def most_evaluations(self) -> int:
+        """Subnets scored if the space does not run out of them."""
+        return self._config.most_evaluations
 
     def ask(self, count: int) -> list[SubnetConfig]:
         """Subnets to score next; see `Strategy.ask`."""
@@ -106,7 +120,9 @@ class Evolution:
         return asked
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes the scores of subnets that were asked for."""
+        """Takes the scores of subnets that were asked for; see `Strategy.tell`."""
+        if unasked := [str(e.subnet) for e in evaluations if e.subnet not in self._known]:
+            raise ValueError(f"expected evaluations of subnets that were asked for, found one of {unasked[0]}")
         self._evaluations.update((evaluation.subnet, evaluation) for evaluation in evaluations)
 
     def _first(self) -> Iterator[SubnetConfig]:

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
+from ofa_det.search.initial import Latency
 
 
 class Strategy(Protocol):
-    """Proposes subnets and learns from their scores."""
+    """Proposes subnets and learns from their scores.
+
+    A search is resumed by asking again and looking up what was measured, so what is asked for must follow from the
+    factory's arguments, `identity` and the evaluations told.
+    """
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """JSON values; what decides, beside space, latency and cap, which subnets are asked for."""
+        ...
+
+    @property
+    def most_evaluations(self) -> int | None:
+        """Subnets that it asks for at most; None if it does not know."""
+        ...
 
     def ask(self, count: int) -> list[SubnetConfig]:
         """Subnets to score next.
@@ -27,5 +43,26 @@ class Strategy(Protocol):
         ...
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
-        """Takes the scores of subnets that were asked for."""
+        """Takes the scores of subnets that were asked for.
+
+        Raises:
+            ValueError: a subnet was not asked for.
+        """
+        ...
+
+
+class StrategyFactory(Protocol):
+    """Makes the strategy of one search."""
+
+    def __call__(self, space: SearchSpace, *, latency: Latency, latency_cap_ms: float) -> Strategy:
+        """A strategy that has not asked yet.
+
+        Args:
+            space: where to look.
+            latency: predicted time of a subnet, in ms.
+            latency_cap_ms: no subnet above it may be asked for.
+
+        Raises:
+            ValueError: no subnet keeps the cap.
+        """
         ...

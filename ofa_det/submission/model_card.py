@@ -6,9 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ofa_det.artefacts.manifest import Manifest
+from ofa_det.artefacts.manifest import LatencyEntry, Manifest
 from ofa_det.evaluation.metrics import NAMES, Metrics
-from ofa_det.latency.latencies import LatencyPrediction
 
 # OVIC's frontier of April 2020: mAP in percent that a model of t ms is expected to have, k ln t + a0.
 FRONTIER_SLOPE = 16.894553358968146
@@ -36,7 +35,7 @@ class SubmissionFacts:
     metrics: Metrics
     data: str
     input_size: tuple[int, int]
-    latency: LatencyPrediction
+    latency: LatencyEntry
     manifest: Manifest | None
 
 

@@ -11,13 +11,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.artefacts.files import write_json
-from ofa_det.artefacts.manifest import read_manifest
+from ofa_det.artefacts.manifest import LatencyEntry, Manifest, read_manifest
+from ofa_det.artefacts.records import write_record
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
-from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
 from ofa_det.submission.model_card import SubmissionFacts, model_card
@@ -36,13 +35,13 @@ class Submission:
     Args:
         folder: `NAME_AP`.
         metrics: of the file.
-        latency: predicted.
+        latency: predicted, with the export or from the file.
         md5: of the file.
     """
 
     folder: Path
     metrics: Metrics
-    latency: LatencyPrediction
+    latency: LatencyEntry
     md5: str
 
 
@@ -52,7 +51,7 @@ class PackageConfig:
 
     Args:
         model: the file, as tools/export_det.py --format tflite-int8 writes it; `manifest.json` beside it, if there,
-            tells how it was made.
+            tells how it was made, and for which device its latency was predicted.
         name: of the submission, of letters, digits, `.`, `_` and `-`; the folder is NAME_AP with AP in percent.
         data: the data set, in COCO layout; AP is measured on its validation images.
         output: folder that the submission's folder goes into; one of the same name is replaced if it holds the same
@@ -87,8 +86,8 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
     report.require(model)
     predictor = TfliteDetector(model)
     metrics = score(predictor, open_split(config.data, "val"), progress=progress)
-    network = read_tflite(model)
-    latency = latency_model(precision=network.precision).predict(network.layers)
+    manifest = read_manifest(model)
+    latency = _latency(model, manifest)
 
     content = model.read_bytes()
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -103,7 +102,7 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
         data=str(Path(config.data.root) / config.data.val_annotations),
         input_size=predictor.input_size,
         latency=latency,
-        manifest=read_manifest(model),
+        manifest=manifest,
     )
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=f".{title}-") as temporary:
@@ -112,10 +111,18 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
         (folder / file_name).write_bytes(content)
         (folder / "MODEL_CARD.md").write_text(model_card(facts))
         (folder / MD5_FILE).write_text(f"{md5}  {file_name}\n")
-        write_json(folder / "validation.json", report.to_json())
+        write_record(folder / "validation.json", report)
         (folder / "detections.json").write_text(json.dumps(metrics.results, allow_nan=False))
         _swap_in(folder, output / title, Path(temporary))
     return Submission(folder=output / title, metrics=metrics, latency=latency, md5=md5)
+
+
+def _latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
+    """What the export predicted, for its device and runtime; of a file made elsewhere, for the default ones."""
+    if manifest is not None and manifest.latency is not None:
+        return manifest.latency
+    network = read_tflite(model)
+    return latency_model(precision=network.precision).predict(network.layers).entry()
 
 
 def _refuse_another_model(folder: Path, file_name: str, content: bytes) -> None:

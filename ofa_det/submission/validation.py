@@ -7,9 +7,9 @@ float32 tensors, in this order and of these shapes, with exactly 100 detections;
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 
-SCHEMA_VERSION = 1
 DETECTIONS = 100
 MAX_SIDE_PX = 1000
 OUTPUTS = (
@@ -47,14 +46,17 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class ValidationReport:
-    """All checks of one file, in the order they were made; a file that cannot run is not checked further."""
+    """`validation.json`.
 
+    Args:
+        passed: whether the file keeps every rule.
+        checks: in the order they were made; a file that cannot run is not checked further.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    passed: bool
     checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the file keeps every rule."""
-        return all(check.passed for check in self.checks)
 
     def require(self, path: str | Path) -> None:
         """Refuses a file that breaks a rule.
@@ -62,20 +64,14 @@ class ValidationReport:
         Raises:
             ValueError: naming every rule that is broken.
         """
-        broken = [f"{c.name}: expected {c.expected}, found {c.found}" for c in self.checks if not c.passed]
-        if broken:
-            raise ValueError(
-                f"expected {path} to keep OVIC's interface, found {'; '.join(broken)}; "
-                "export it with tools/export_det.py --format tflite-int8"
-            )
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as JSON types, with a `schema_version`."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "passed": self.passed,
-            "checks": [asdict(check) for check in self.checks],
-        }
+        broken = [check for check in self.checks if not check.passed]
+        if not broken:
+            return
+        found = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in broken)
+        mend = "export it with tools/export_det.py --format tflite-int8"
+        if broken[0].name.startswith("shape of"):  # Their number is that of the detections.
+            mend = f"train it, or the supernet it is from, with --postprocess.max_detections {DETECTIONS}"
+        raise ValueError(f"expected {path} to keep OVIC's interface, found {found}; {mend}")
 
 
 def validate_submission(path: str | Path) -> ValidationReport:
@@ -102,7 +98,7 @@ def validate_submission(path: str | Path) -> ValidationReport:
     checks.append(_class_check(ids))
     if all(check.passed for check in checks):
         checks += _run_checks(interpreter, ids)
-    return ValidationReport(checks=tuple(checks))
+    return ValidationReport(passed=all(check.passed for check in checks), checks=tuple(checks))
 
 
 def _check(name: str, expected: Any, found: Any, passed: Callable[[Any], bool] | None = None) -> Check:

@@ -7,14 +7,14 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from tqdm import tqdm
 
 from ofa_det.artefacts.files import read_json, write_json
 from ofa_det.artefacts.model_file import model_sha256
-from ofa_det.artefacts.records import check_identity
+from ofa_det.artefacts.records import check_identity, read_record, write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.teacher import Teacher
@@ -22,13 +22,29 @@ from ofa_det.teachers.yolox import YoloxTeacher
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
 CACHE_FOLDER = "teacher_labels"
 SHARD_IMAGES = 64
 """Images labelled between two writes of the cache: what an interruption may cost."""
 
-ImageLabels = dict[str, Any]
-"""`image_id`, `boxes` (normalised xyxy), `scores` and `category_ids` of one image; `boxes` is None if unreadable."""
+
+@dataclass(frozen=True, kw_only=True)
+class ImageLabels:
+    """The teacher's boxes of one image, normalised xyxy; None if its pixels cannot be read."""
+
+    image_id: int
+    boxes: tuple[tuple[float, ...], ...] | None
+    scores: tuple[float, ...] = ()
+    category_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelShard:
+    """A file of the cache."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    identity: Mapping[str, Any]
+    labels: tuple[ImageLabels, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,43 +150,36 @@ def _labelled(
             path = cache / f"images-{first:07d}.json"
             indices = range(first, min(first + SHARD_IMAGES, len(dataset)))
             if path.exists():
-                labels = _read_shard(path, identity)
-                bar.update(len(labels))
+                shard = read_record(path, LabelShard)
+                check_identity(shard.identity, identity, where=str(path), mend="choose another --output")
+                bar.update(len(shard.labels))
             else:
                 labels = []
                 for index in indices:
                     labels.append(_label(teacher, dataset, index, score_threshold))
                     bar.update()
-                write_json(path, {"schema_version": SCHEMA_VERSION, "identity": identity, "labels": labels})
-            boxes += sum(len(image["boxes"] or ()) for image in labels)
+                shard = LabelShard(identity=identity, labels=tuple(labels))
+                write_record(path, shard)
+            boxes += sum(len(image.boxes or ()) for image in shard.labels)
             bar.set_postfix(boxes=boxes)
-            yield from labels
+            yield from shard.labels
 
 
 def _label(teacher: Teacher, dataset: CocoDataset, index: int, score_threshold: float) -> ImageLabels:
-    labels: ImageLabels = {"image_id": dataset.image_id(index)}
+    image_id = dataset.image_id(index)
     try:
         image = dataset.image(index)
     except ValueError as error:
         logger.warning("image left out: %s", error)
-        return {**labels, "boxes": None}
+        return ImageLabels(image_id=image_id, boxes=None)
     detections = teacher.detect(image)
     kept = detections.scores >= score_threshold
-    return {
-        **labels,
-        "boxes": detections.boxes[kept].tolist(),
-        "scores": detections.scores[kept].tolist(),
-        "category_ids": detections.category_ids[kept].tolist(),
-    }
-
-
-def _read_shard(path: Path, identity: Mapping[str, Any]) -> list[ImageLabels]:
-    shard = read_json(path)
-    if not isinstance(shard, dict) or shard.get("schema_version") != SCHEMA_VERSION:
-        raise ValueError(f"expected labels of schema_version {SCHEMA_VERSION} in {path}; choose another --output")
-    check_identity(shard["identity"], identity, where=str(path), mend="choose another --output")
-    labels: list[ImageLabels] = shard["labels"]
-    return labels
+    return ImageLabels(
+        image_id=image_id,
+        boxes=tuple(map(tuple, detections.boxes[kept].tolist())),
+        scores=tuple(detections.scores[kept].tolist()),
+        category_ids=tuple(detections.category_ids[kept].tolist()),
+    )
 
 
 def _to_coco(
@@ -179,22 +188,20 @@ def _to_coco(
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, image in enumerate(labels):
-        if image["boxes"] is None:
+        if image.boxes is None:
             continue
         height, width = dataset.image_size(index)
-        images.append(
-            {"id": image["image_id"], "file_name": dataset.file_name(index), "width": width, "height": height}
-        )
-        corners = np.array(image["boxes"], np.float64).reshape(-1, 4) * (width, height, width, height)
+        images.append({"id": image.image_id, "file_name": dataset.file_name(index), "width": width, "height": height})
+        corners = np.array(image.boxes, np.float64).reshape(-1, 4) * (width, height, width, height)
         sizes = corners[:, 2:] - corners[:, :2]
         boxes = np.concatenate([corners[:, :2], sizes], axis=1).round(2).tolist()
-        for box, score, category_id in zip(boxes, image["scores"], image["category_ids"], strict=True):
+        for box, score, category_id in zip(boxes, image.scores, image.category_ids, strict=True):
             if min(box[2:]) <= 0:  # No extent left after clipping to the image and rounding.
                 continue
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": image["image_id"],
+                    "image_id": image.image_id,
                     "category_id": category_id,
                     "bbox": box,
                     "area": round(box[2] * box[3], 2),
@@ -203,7 +210,7 @@ def _to_coco(
                 }
             )
     return {
-        "info": {"description": "boxes detected by a teacher", "schema_version": SCHEMA_VERSION, **identity},
+        "info": {"description": "boxes detected by a teacher", "schema_version": LabelShard.SCHEMA_VERSION, **identity},
         "images": images,
         "annotations": annotations,
         "categories": [asdict(category) for category in teacher.categories],

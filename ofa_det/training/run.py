@@ -15,6 +15,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from ofa_det.arch.classes import check_categories
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
@@ -104,6 +105,8 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
             trained.description, subnet=subnet, holdout_fraction=0.0, training_images=training_images
         )
     space = read_space(config.space)
+    if subnet is not None:
+        check_subnet(subnet, space, of=config.space)
     anchor_sizes = choose_anchors(config.anchors, dataset, space, seed=config.seed)
     detector_config = DetectorConfig.of(space, num_classes=len(dataset.categories), anchor_sizes=anchor_sizes)
     network = Supernet(detector_config) if subnet is None else Detector(detector_config, subnet, config.resolutions)

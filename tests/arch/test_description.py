@@ -26,6 +26,14 @@ def test_as_many_categories_as_classes() -> None:
         ModelDescription(detector=DETECTOR, subnet=None, categories=CATEGORIES[:1], postprocess=PostProcessConfig())
 
 
+def test_unused_classes_need_a_threshold_above_zero() -> None:
+    rest = {"detector": DETECTOR, "subnet": None, "postprocess": PostProcessConfig(score_threshold=0)}
+    with pytest.raises(ValueError, match=r"score_threshold > 0, .* gaps, .* found 0; set --postprocess\.score_thr"):
+        ModelDescription(categories=CATEGORIES, **rest)
+    dense = (CATEGORIES[0], Category(id=2, name="star"))
+    assert not ModelDescription(categories=dense, **rest).columns.has_unused
+
+
 @pytest.mark.parametrize(
     "values",
     [{"score_threshold": -0.1}, {"iou_threshold": 1.1}, {"max_detections": 0}, {"detections_per_class": 0}],

@@ -279,6 +279,59 @@ def test_a_feature_that_not_every_subnet_has_is_refused_before_training(feature:
         elastic_layers(pyramid(levels=(PYRAMID.levels[0], top)))
 
 
+EXPANDED = "stages.1.0.depthwise"
+"""A feature of 32 or 64 channels."""
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [
+        (NodeSpec(name="joined", kind="concat", inputs=(EXPANDED, "stages.1")),),
+        (NodeSpec(name="joined", kind="concat", inputs=("stages.1", EXPANDED)),),
+        (NodeSpec(name="joined", kind="add", inputs=(EXPANDED, EXPANDED)),),
+        (
+            NodeSpec(name="own", kind="depthwise", kernel_size=3, inputs=(EXPANDED,)),
+            NodeSpec(name="joined", kind="concat", inputs=("own", "stages.1")),
+        ),
+    ],
+    ids=["concat", "concat_behind", "add", "concat_of_depthwise"],
+)
+def test_features_of_elastic_width_are_not_joined(nodes: tuple[NodeSpec, ...]) -> None:
+    wanted = r"in 'neck\.joined', found \[32, 64\] channels of .*; put a 1x1 conv before it"
+    with pytest.raises(ValueError, match=wanted):
+        elastic_layers(pyramid(neck=(*PYRAMID.neck, *nodes)))
+    fixed = (
+        NodeSpec(name="squeezed", inputs=(EXPANDED,), width=24),
+        NodeSpec(name="joined", kind="add", inputs=("squeezed", "stages.1")),
+    )
+    elastic_layers(pyramid(neck=(*PYRAMID.neck, *fixed)))
+
+
+def test_two_elastic_widths_are_not_added() -> None:
+    # Both have one width where all blocks are alike, so only some subnets cannot add them.
+    stages = (replace(PYRAMID.stages[0], width=24), replace(PYRAMID.stages[1], stride=1, depths=(2,)))
+    both = ("stages.1.0.depthwise", "stages.1.1.depthwise")
+    detector = pyramid(
+        backbone=replace(PYRAMID.backbone, stages=stages),
+        neck=(NodeSpec(name="sum", kind="add", inputs=both), NodeSpec(name="fine", width=16)),
+        levels=(PYRAMID.levels[0],),
+    )
+    with pytest.raises(ValueError, match=r"'neck\.sum', found \[48, 96\] channels of 'backbone\.stages\.1\.0\."):
+        elastic_layers(detector)
+
+
+def test_a_shared_head_reads_features_of_fixed_width() -> None:
+    levels = tuple(LevelSpec(feature=name, stride=8, anchors=ANCHORS) for name in (EXPANDED, "top"))
+    depthwise = HeadConfig(tower=(LayerSpec(kind="depthwise", kernel_size=3),))
+    elastic_layers(pyramid(head=depthwise, levels=levels))
+    same = (levels[0], levels[0])
+    for head in (PYRAMID.head, HeadConfig(tower=(), shared=True)):
+        with pytest.raises(ValueError, match=r"'head\.levels\.0\..*, found \[32, 64\] channels of .*1\.0\.depthwise'"):
+            elastic_layers(pyramid(head=head, levels=same))
+    # One level shares with no other.
+    elastic_layers(pyramid(levels=(levels[0],)))
+
+
 def test_a_subnet_of_another_number_of_stages_is_refused() -> None:
     with pytest.raises(ValueError, match=r"expected 6 stages, found 1 in r320 k3e3\.k3e3"):
         detector_plan(DETECTOR, SubnetConfig.parse("r320 k3e3.k3e3"))

@@ -87,6 +87,17 @@ def test_broken_nodes_are_refused(values: dict[str, object], message: str) -> No
         NodeSpec(name="x", **values)
 
 
+@pytest.mark.parametrize("name", ["p3", "extra0.reduce", "top_down.3", "half"])
+def test_nodes_are_called_by_words(name: str) -> None:
+    assert NodeSpec(name=name, width=8).name == name
+
+
+@pytest.mark.parametrize("name", ["", "P3", "3p", "a-b", "a b", "a/b", "a.", ".a", "a..b"])
+def test_names_that_are_no_words_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"expected a name of a-z, .* found {name!r}"):
+        NodeSpec(name=name, width=8)
+
+
 @pytest.mark.parametrize("spec", [LayerSpec(kind="resize"), LayerSpec(width=8, stride=2)])
 def test_a_tower_keeps_the_size(spec: LayerSpec) -> None:
     with pytest.raises(ValueError, match="tower of conv and depthwise layers of stride 1"):

@@ -97,6 +97,17 @@ def test_shared_weights_have_one_shape(kind: str, inputs: str, width: int, kerne
         found.append("second", kind, width, inputs=(inputs,), kernel_size=kernel_size, weights_of="first")
 
 
+def test_features_are_given_up_behind_the_layer_that_reads_them_last() -> None:
+    found = builder()
+    found.append("gone", "pool")
+    found.append("c", "conv", 8, inputs=("b",))
+    found.append("up", "resize")
+    found.append("out", "add", inputs=("up", "a"))
+    found.append("other", "conv", 4, inputs=("a",))
+    plan = LayerPlan(resolution=32, layers=found.layers, box_outputs=("out",), score_outputs=("other",))
+    assert plan.last_reads == ((IMAGES,), (), ("gone",), ("b",), ("c",), ("up",), ("a",))
+
+
 def test_inverted_block_by_hand() -> None:
     found = builder()
     found.residual_block("x", 12, kernel_size=5, stride=1, expanded=48, activation="hswish", squeezed=16)

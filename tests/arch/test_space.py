@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from ofa_det.arch.layers import LayerSpec
-from ofa_det.arch.levels import LevelSpec, NodeSpec
-from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace
+from ofa_det.arch.levels import HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes
+from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace, check_subnet
 from ofa_det.arch.stages import StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 from ofa_det.artefacts.configs import read_space
@@ -181,6 +181,31 @@ def test_foreign_subnets_are_outside(text: str) -> None:
     assert text not in SMALL
 
 
+def test_a_subnet_may_have_any_resolution_but_no_other_stages() -> None:
+    check_subnet(SMALL.largest(80), SMALL, of="small")
+    for foreign in ("r64 k3e1 k3e3", "r64 k3e1 k7e3 k3e2.k3e2"):
+        with pytest.raises(ValueError, match=f"a subnet of small, such as r64 k3e1 k3e3 k3e2.k3e2, found {foreign}"):
+            check_subnet(SubnetConfig.parse(foreign), SMALL, of="small")
+
+
+def test_anchors_are_on_every_level_or_on_none() -> None:
+    anchors = ((0.1, 0.1),)
+    bare, stated = LevelSpec(feature="stages.0", stride=2), LevelSpec(feature="stem", stride=2, anchors=anchors)
+    assert space(stage(), levels=(bare, bare)).own_anchors is None
+    assert space(stage(), levels=(stated, stated)).own_anchors == (anchors, anchors)
+    with pytest.raises(ValueError, match="anchors on every level or on none, found them on stem alone"):
+        _ = space(stage(), levels=(bare, stated)).own_anchors
+
+
+def test_stock_anchors_fit_every_head() -> None:
+    level, shared = LevelSpec(feature="stages.0", stride=2), HeadConfig(shared=True)
+    assert SPACE.stock_anchors() == ssd_anchor_sizes()
+    assert space(stage(), levels=(level,) * 3, head=shared).stock_anchors() == tuple(
+        sizes[:3] for sizes in ssd_anchor_sizes(3)
+    )
+    assert [len(sizes) for sizes in space(stage()).stock_anchors()] == [3]
+
+
 def test_one_subnet_is_a_space_of_one() -> None:
     subnet = SPACE.largest(224)
     one = OneSubnet(subnet=subnet, resolutions=(192, 256))
@@ -221,6 +246,8 @@ def test_broken_choices_are_refused_by_name(choices: dict[str, object]) -> None:
             r"levels by ascending stride, found \[32, 2\]",
         ),
         ({"neck": (NodeSpec(name="a", width=8), NodeSpec(name="a", width=16))}, "distinct names in the neck"),
+        ({"neck": (NodeSpec(name="a.b", width=8), NodeSpec(name="a_b", width=8))}, r"found \['a\.b', 'a_b'\]"),
+        ({"neck": (NodeSpec(name="a.b", width=8), NodeSpec(name="a", width=8))}, "found 'a'; call it a.out"),
     ],
 )
 def test_broken_spaces_are_refused(changes: dict[str, object], message: str) -> None:

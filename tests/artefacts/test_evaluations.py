@@ -42,6 +42,8 @@ def test_a_known_evaluation_leaves_the_file_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
     resumed.add(SECOND)
     assert len(resumed) == len(log(path)) == 2
+    assert log(path).get(LARGE) == SECOND
+    assert log(path).get(SubnetConfig.parse("r192 k3e1 k3e4")) is None
 
 
 def test_a_differing_evaluation_of_a_known_subnet_is_refused(path: Path) -> None:
@@ -86,8 +88,38 @@ def test_an_entry_that_is_no_measurement_is_refused(tmp_path: Path, entry: dict[
     MeasuredAp(tmp_path, {})
     (path,) = tmp_path.iterdir()
     Ledger.open(path, {}).append(entry)
-    with pytest.raises(ValueError, match=r"\.jsonl: expected"):
+    with pytest.raises(ValueError, match=r"\.jsonl: expected .*; delete it"):
         MeasuredAp(tmp_path, {})
+    path.write_text("[]\n")
+    with pytest.raises(ValueError, match=r"\.jsonl line 1, found .*; delete it"):
+        MeasuredAp(tmp_path, {})
+
+
+def test_a_folder_that_cannot_be_written_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "measured_ap"
+    folder.touch()
+    measured = MeasuredAp(folder, {})
+    measured.add(SMALL, 0.5)
+    assert measured.get(SMALL) == 0.5
+    (record,) = caplog.records
+    assert "measured AP is not kept" in record.getMessage()
+
+
+def test_a_folder_that_can_no_longer_be_written_is_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(ledger: Ledger, entry: object) -> None:
+        raise OSError("disk full")
+
+    measured = MeasuredAp(tmp_path, {})
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "append", full)
+        measured.add(SMALL, 0.5)
+    measured.add(LARGE, 0.25)
+    assert (measured.get(SMALL), measured.get(LARGE)) == (0.5, 0.25)
+    (record,) = caplog.records
+    assert "disk full" in record.getMessage()
+    assert len(MeasuredAp(tmp_path, {})) == 0
 
 
 def test_a_subnet_is_read_from_a_file_or_written_out(tmp_path: Path) -> None:

@@ -1,5 +1,8 @@
+import json
 import logging
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -59,13 +62,69 @@ def test_another_identity_is_refused_by_name(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [b"", b"{}\n", b'{"schema_version": 1, "identity": {}}\n', b'{"schema_version": 2}\n']
+    "header", [b"{}", b"{}\n", b'{"schema_version": 1, "identity": {}}\n', b'{"schema_version": 2}\n']
 )
 def test_a_file_of_another_kind_is_refused(path: Path, header: bytes) -> None:
     path.parent.mkdir()
     path.write_bytes(header)
     with pytest.raises(ValueError, match=r"expected schema_version 2 in .*; choose another --output"):
         Ledger.open(path, {})
+    assert path.read_bytes() == header
+    with pytest.raises(ValueError, match=r"; delete it$"):
+        Ledger.open(path, {}, mend="delete it")
+
+
+def test_a_file_that_was_only_begun_is_begun_anew(path: Path) -> None:
+    Ledger.open(path, IDENTITY)
+    header = path.read_bytes()
+    for length in range(len(header) + 1):
+        path.write_bytes(header[:length])
+        assert Ledger.open(path, IDENTITY).entries == []
+        assert path.read_bytes() == header
+
+
+def test_an_append_after_the_torn_line_of_another_process(path: Path) -> None:
+    first, second = Ledger.open(path, IDENTITY), Ledger.open(path, IDENTITY)
+    first.append(FIRST)
+    path.write_bytes(path.read_bytes() + b'{"torn')
+    second.append(SECOND)
+    assert second.entries == [SECOND]
+    assert Ledger.open(path, IDENTITY).entries == [FIRST, SECOND]
+
+
+APPENDING = """
+import sys
+from pathlib import Path
+from ofa_det.artefacts.ledger import Ledger
+print("ready", flush=True)
+sys.stdin.readline()
+ledger = Ledger.open(Path(sys.argv[1]), {"seed": 0})
+for count in range(20):
+    ledger.append({"process": sys.argv[2], "count": count})
+"""
+
+
+def test_processes_that_start_at_once_lose_nothing(path: Path) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", APPENDING, str(path), str(number)],
+            env={"PYTHONPATH": str(Path(__file__).parents[2])},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(3)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == b"ready\n"
+    for process in processes:
+        process.stdin.write(b"go\n")
+        process.stdin.flush()
+    for process in processes:
+        process.communicate()
+        assert process.returncode == 0
+    _, *entries = map(json.loads, path.read_text().splitlines())
+    for number in "012":
+        assert [entry["count"] for entry in entries if entry["process"] == number] == list(range(20))
 
 
 def test_not_a_number_leaves_the_file_as_it_is(path: Path) -> None:

@@ -103,6 +103,15 @@ def test_a_damaged_manifest_is_refused_with_the_place(model: Path, description: 
 
 
 def test_an_evaluation_comes_back_the_same(tmp_path: Path) -> None:
-    record = EvaluationRecord(**vars(METRICS), model="m", model_sha256="abc", data_root="DATA", split="val2017")
+    record = EvaluationRecord(
+        **vars(METRICS),
+        model="m",
+        model_sha256="abc",
+        subnet=None,
+        calibration_images=4,
+        data_root="DATA",
+        split="val2017",
+        images_sha256="def",
+    )
     write_record(tmp_path / "metrics.json", record)
     assert read_record(tmp_path / "metrics.json", EvaluationRecord) == record

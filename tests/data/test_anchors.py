@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ofa_det.arch.levels import AnchorFit, HeadConfig, LevelSpec, ssd_anchor_sizes
+from ofa_det.arch.levels import AnchorFit, HeadConfig, LevelSpec, ssd_anchor_sizes, with_anchors
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.anchors import AnchorConfig, choose_anchors, fit_to_dataset
@@ -43,6 +43,23 @@ def test_a_shared_head_gets_as_many_anchors_on_every_level(dataset):
 
 def test_stock_anchors_need_no_boxes():
     assert choose(None, source="ssd") == ssd_anchor_sizes(2)
+
+
+def test_stock_anchors_need_several_levels():
+    with pytest.raises(ValueError, match=r"two or more levels for stock anchors, found 1; set --anchors\.source fit"):
+        choose(None, replace(SPACE, levels=LEVELS[:1]), source="ssd")
+    shared = replace(SPACE, head=HeadConfig(shared=True))
+    assert [len(sizes) for sizes in choose(None, shared, source="ssd")] == [3, 3]
+
+
+def test_anchors_that_a_space_states_are_kept():
+    stated = replace(SPACE, levels=with_anchors(LEVELS, SMALL_AND_LARGE))
+    assert choose(None, stated) == SMALL_AND_LARGE
+    for source in ("ssd", "anchors.json"):
+        with pytest.raises(ValueError, match=f"one place, .* of the space and in {source}; leave out --anchors.source"):
+            choose(None, stated, source=source)
+    with pytest.raises(ValueError, match=r"on every level or on none, found them on stages\.2 alone"):
+        choose(None, replace(SPACE, levels=(stated.levels[0], LEVELS[1])))
 
 
 def test_a_file_gives_what_was_fitted(dataset, tmp_path):

@@ -77,5 +77,5 @@ def test_fit_is_deterministic_in_its_seed() -> None:
 def test_equal_boxes_and_too_few_boxes() -> None:
     equal = np.full((20, 2), 0.3, np.float32)
     assert fit_anchors(equal, cell_sizes=SIX_LEVELS, num_anchors=3).mean_iou == pytest.approx(1.0, abs=1e-3)
-    with pytest.raises(ValueError, match="at least 9 boxes"):
+    with pytest.raises(ValueError, match="expected at least 9 boxes to fit anchors to, found 4; fit fewer"):
         fit_anchors(equal[:4], cell_sizes=SIX_LEVELS)

@@ -1,11 +1,16 @@
 import pytest
 import torch
+from torch import Tensor
+from torchvision.ops import box_convert
 
 from ofa_det.detection.assignment import BACKGROUND, IGNORED, MatcherConfig, match_anchors, match_batch
-from ofa_det.detection.boxes import to_centres
 
 NONE = torch.zeros(0, 4)
 CONFIG = MatcherConfig(positive_iou=0.5, ignored_iou=0.4, best_anchors=1)
+
+
+def to_centres(corners: Tensor) -> Tensor:
+    return box_convert(corners, "xyxy", "cxcywh")
 
 
 def test_positive_ignored_and_background() -> None:

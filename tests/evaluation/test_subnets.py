@@ -42,10 +42,11 @@ def test_a_score_equals_the_evaluation_of_the_detector_that_ships(supernet, tiny
         assert found == evaluate(config, progress=False)
         assert found.record.detections == 6 * description.postprocess.max_detections
         assert of_subnets.ap(network, subnet) == found.ap
+        assert list(of_subnets.aps(network, [subnet, subnet])) == [found.ap, found.ap]
 
 
 def test_suppression_is_that_of_the_description(supernet, tiny_space, data):
-    few = replace(supernet.description, postprocess=PostProcessConfig(score_threshold=0, max_detections=3))
+    few = replace(supernet.description, postprocess=PostProcessConfig(score_threshold=1e-9, max_detections=3))
     of_subnets = scorer(few, data)
     predictor = of_subnets.predictor(supernet.network, tiny_space.smallest())
     assert of_subnets.score(predictor).record.detections == 6 * 3
@@ -72,3 +73,10 @@ def test_images_that_are_kept_are_decoded_once(supernet, tiny_space, data, monke
     monkeypatch.setattr(subnets, "image_batches", None)
     assert of_subnets.ap(supernet.network, tiny_space.smallest()) == first
     assert np.isfinite(of_subnets.ap(supernet.network, tiny_space.largest(64)))
+
+
+def test_too_few_images_to_calibrate_with_are_refused(supernet, tiny_space, data):
+    one = open_split(data, "fit").subset(np.array([0]))
+    of_subnets = SubnetScorer(supernet.description, calibration=one, calibration_images=4, scored=one)
+    with pytest.raises(ValueError, match=r"at least 2 images to calibrate batch norm with, found 1"):
+        of_subnets.ap(supernet.network, tiny_space.smallest())

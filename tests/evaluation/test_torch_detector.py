@@ -48,7 +48,7 @@ def test_outputs_become_detections_with_category_ids(detector, monkeypatch):
 
 def test_batches_do_not_matter_and_batch_norm_stays(detector):
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    everything = replace(DESCRIPTION, postprocess=PostProcessConfig(score_threshold=0))
+    everything = replace(DESCRIPTION, postprocess=PostProcessConfig(score_threshold=1e-9))
     predictor = TorchDetector(detector.train(), everything)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     together = predictor.predict(images)
@@ -61,7 +61,7 @@ def test_batches_do_not_matter_and_batch_norm_stays(detector):
 
 def test_suppression_is_that_of_the_description(detector):
     images = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 3), dtype=np.uint8)
-    few = replace(DESCRIPTION, postprocess=PostProcessConfig(score_threshold=0, max_detections=7))
+    few = replace(DESCRIPTION, postprocess=PostProcessConfig(score_threshold=1e-9, max_detections=7))
     assert len(TorchDetector(detector, few).predict(images)[0]) == 7
     none = replace(DESCRIPTION, postprocess=PostProcessConfig(score_threshold=1))
     assert len(TorchDetector(detector, none).predict(images)[0]) == 0

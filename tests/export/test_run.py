@@ -108,7 +108,8 @@ def test_another_export_takes_the_place_of_the_first(config, result, trained, tm
     """Of another format, whose files would otherwise lie beside it."""
     (tmp_path / "model.onnx").write_bytes(b"old")
     (tmp_path / "note.txt").write_text("mine")
-    second = export(replace(config, format="tflite-float32", output=str(tmp_path)), progress=False)
+    changes = {"format": "tflite-float32", "runtime": "xnnpack-2020"}
+    second = export(replace(config, **changes, output=str(tmp_path)), progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "labels.txt",
         "manifest.json",
@@ -117,6 +118,7 @@ def test_another_export_takes_the_place_of_the_first(config, result, trained, tm
     ]
     manifest = read_manifest(second.model_path)
     assert (manifest.format, manifest.quantization, manifest.latency.precision) == ("tflite-float32", None, "float32")
+    assert (manifest.latency.device, manifest.latency.runtime) == ("pixel2", "xnnpack-2020")
     assert manifest.network == read_manifest(result.model_path).network
     assert second.after.ap == pytest.approx(second.before.ap, abs=1e-4)
 
@@ -146,3 +148,12 @@ def test_a_fall_of_ap_is_warned_of(config, result, tmp_path, caplog, monkeypatch
     with caplog.at_level(logging.WARNING):
         export(replace(config, ap_tolerance=0.1, output=str(tmp_path)), progress=False)
     assert "AP fell from 0.500 to 0.300" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"), [({"device": "pixel9"}, "'pixel9'"), ({"runtime": "xnnpack-2020"}, "'xnnpack-2020'")]
+)
+def test_a_latency_that_cannot_be_predicted_is_refused_at_once(config, tmp_path, changes, found):
+    with pytest.raises(ValueError, match=f"found {found}"):
+        export(replace(config, **changes, output=str(tmp_path / "out")), progress=False)
+    assert not (tmp_path / "out").exists()

@@ -1,9 +1,12 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.models.calibration import calibrate_batch_norm, calibrated, calibration_batches
 from ofa_det.models.supernet import Supernet
@@ -33,6 +36,7 @@ def test_what_was_there_before_does_not_matter(supernet: Supernet) -> None:
     for module in second.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.running_mean, 7.0)
+            module.num_batches_tracked.fill_(5)
     for detector in (first, second):
         calibrate_batch_norm(detector, batches())
     for (name, a), b in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
@@ -69,3 +73,18 @@ def test_calibration_images_are_at_even_distances_without_a_single_last_one(tiny
     assert 0.5 < batch.max() < 1
     with pytest.raises(ValueError, match=r"at least 2 images .* found 1"):
         list(calibration_batches(dataset, 64, num_images=1))
+
+
+def test_calibration_images_may_be_at_hand(tiny_root: Path) -> None:
+    dataset = open_split(DataConfig(root=str(tiny_root)), "train")
+    asked = []
+
+    def read(dataset: CocoDataset, **options: object) -> list[NDArray[np.uint8]]:
+        asked.append(options)
+        return [np.full((count, 64, 64, 3), 192, np.uint8) for count in (2, 1)]
+
+    (batch,) = calibration_batches(dataset, 64, num_images=3, read=read)
+    assert torch.equal(batch, torch.full((2, 3, 64, 64), 0.5))
+    assert asked == [{"size": (64, 64), "batch_size": 16, "limit": 3}]
+    with pytest.raises(ValueError, match="at least 2 images"):
+        list(calibration_batches(dataset.subset(np.array([0])), 64, num_images=3, read=read))

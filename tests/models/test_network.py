@@ -1,4 +1,5 @@
 import random
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -90,6 +91,23 @@ def test_the_sum_and_the_join_of_a_neck_by_hand(open_space: SearchSpace, monkeyp
     torch.testing.assert_close(read["neck.down"], doubled + feature("lateral"))
     torch.testing.assert_close(read["neck.coarse"][:, :32], torch.cat((down, top), dim=1))
     torch.testing.assert_close(read["neck.coarse"][:, 32:], read["neck.top"])
+
+
+def test_features_are_freed_once_they_are_read(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[weakref.ref[Tensor]] = []
+    alive: list[int] = []
+
+    def kept(features: Tensor, weight: Tensor, bias: Tensor | None, layer: Layer) -> Tensor:
+        alive.append(sum(ref() is not None for ref in written))
+        written.append(weakref.ref(features))
+        return convolve(features, weight, bias, layer)
+
+    convolve = network_module.convolve
+    monkeypatch.setattr(network_module, "convolve", kept)
+    with torch.no_grad():
+        detector.eval()(images(96), detector.subnet)
+    assert len(alive) >= 40
+    assert max(alive) <= 2 + len(detector.config.space.levels)  # which wait for the head
 
 
 def test_a_shared_head_is_one_head_with_norms_of_its_own(open_space: SearchSpace) -> None:

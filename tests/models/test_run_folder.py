@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.artefacts.model_file import read_description
+from ofa_det.artefacts.model_file import description_header, read_description
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.run_folder import load_detector, load_supernet, save_model
 from ofa_det.models.supernet import Supernet
@@ -72,3 +72,21 @@ def test_what_is_no_run_folder(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"not weights")
     with pytest.raises(ValueError, match="expected weights"):
         load_supernet(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_named(config: DetectorConfig, tmp_path: Path) -> None:
+    subnet = config.space.smallest(64)
+    whole = Detector(config, subnet).state_dict()
+    key = "backbone.stem.weight"
+    shape = ", ".join(map(str, whole[key].shape))
+    changes = {
+        rf"expected {key} of shape \({shape}\) in .*, found none; train it anew": {key: None},
+        rf"expected {key} of shape \({shape}\) in .*, found \(1,\)": {key: torch.zeros(1)},
+        r"expected a\.weight of shape none in .*, found \(2,\)": {"a.weight": torch.zeros(2), key: None},
+    }
+    for message, change in changes.items():
+        state = {name: value.contiguous() for name, value in (whole | change).items() if value is not None}
+        save_file(state, tmp_path / "model.safetensors", description_header(description(config, subnet)))
+        with pytest.raises(ValueError, match=message) as error:
+            load_detector(tmp_path)
+        assert "\n" not in str(error.value)

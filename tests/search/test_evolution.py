@@ -77,8 +77,9 @@ def test_asking_before_telling_is_refused(toy) -> None:
     strategy.tell(toy.evaluate(asked[:3]))
     with pytest.raises(ValueError, match="found none of 1"):
         strategy.ask(1)
-    strategy.tell(toy.evaluate([toy.space.largest(64)]))  # one that was not asked for does not stand in
-    with pytest.raises(ValueError, match="found none of 1"):
+    with pytest.raises(ValueError, match="subnets that were asked for, found one of r96 "):
+        strategy.tell(toy.evaluate([asked[3], toy.space.smallest(96)]))
+    with pytest.raises(ValueError, match="found none of 1"):  # Nothing of a refused call was taken.
         strategy.ask(1)
     strategy.tell(toy.evaluate(asked[3:]))
     assert len(strategy.ask(1)) == 1
@@ -108,7 +109,14 @@ def test_budget_ends_the_search_early_with_a_prefix_of_the_longer_one(toy) -> No
 def test_the_most_evaluations_are_told(toy) -> None:
     for settings in ({"population": 7, "generations": 2}, {"max_evaluations": 9}):
         config = EvolutionConfig(**{"population": 20, "generations": 5} | settings)
-        assert len(toy.search(**settings)) == config.most_evaluations
+        assert len(toy.search(**settings)) == config.most_evaluations == toy.evolution(**settings).most_evaluations
+
+
+def test_the_identity_is_what_decides_which_subnets_are_asked_for(toy) -> None:
+    identity = toy.evolution(seed=3).identity
+    assert (identity["seed"], identity["evolution.population"]) == (3, 20)
+    assert toy.evolution(seed=3, generations=9, max_evaluations=7).identity == identity
+    assert toy.evolution(seed=4).identity != identity != toy.evolution(seed=3, min_fill=0.5).identity
 
 
 def test_an_exhausted_space_ends_the_search(narrow) -> None:

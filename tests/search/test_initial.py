@@ -14,8 +14,9 @@ def first(toy, count: int, cap: float = CAP_MS, seed: int = 0) -> list[SubnetCon
     return list(itertools.islice(candidates, count))
 
 
-def test_the_first_cannot_be_enlarged_under_the_cap(toy) -> None:
-    found = first(toy, 3, cap=30)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_first_cannot_be_enlarged_under_the_cap(toy, seed: int) -> None:
+    found = first(toy, 3, cap=30, seed=seed)
     assert [subnet.resolution for subnet in found] == [128, 96, 64]
     assert found[2] == toy.space.largest(64)
     for subnet in found:

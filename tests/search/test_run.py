@@ -1,7 +1,10 @@
+import logging
 import random
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -207,9 +210,16 @@ def test_other_weights_or_calibration_are_measured_anew(
     assert len(list((folder / "measured_ap").iterdir())) == 4
 
 
+@pytest.mark.parametrize("kept", [True, False])
 def test_a_killed_search_goes_on_to_the_same_files_and_measures_nothing_twice(
-    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    supernet: Path,
+    new_config: NewConfig,
+    measured: list[SubnetConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: bool,
 ) -> None:
+    """Its log alone knows what was measured, whether or not the supernet's folder does; it may be a fresh copy."""
     evolution = EvolutionConfig(population=10, generations=1)
     original = SubnetScorer.ap
 
@@ -224,8 +234,13 @@ def test_a_killed_search_goes_on_to_the_same_files_and_measures_nothing_twice(
             run(new_config(supernet, tmp_path / "killed", evolution=evolution))
     log = tmp_path / "killed/evaluations.jsonl"
     log.write_bytes(log.read_bytes()[:-20])  # a torn last line
+    if not kept:
+        shutil.rmtree(supernet / "measured_ap")
     run(new_config(supernet, tmp_path / "killed", evolution=evolution, resume=True))
-    assert len(measured) == len(set(measured)) == 20
+    torn = measured[12]
+    assert len(set(measured)) == 20
+    assert measured.count(torn) == (1 if kept else 2)
+    assert len(measured) == (20 if kept else 21)
     run(new_config(supernet, tmp_path / "whole", evolution=evolution))
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
@@ -309,3 +324,79 @@ def test_what_cannot_be_searched_is_refused(
     assert "a device of" in refused(supernet, device="pixel9")
     with pytest.raises(ValueError, match="latency_cap_ms > 0, found 0"):
         SearchConfig(supernet="x", data=data, latency_cap_ms=0)
+
+
+class OneByOne:
+    """A strategy of a caller: the smallest subnet, then random single steps up under the cap."""
+
+    most_evaluations = None
+
+    def __init__(self, space: SearchSpace, *, latency: Callable[[SubnetConfig], float], latency_cap_ms: float) -> None:
+        self._next = [space.smallest(64)]
+        self._space, self._latency, self._cap_ms = space, latency, latency_cap_ms
+        self._rng = random.Random(0)
+        self.told: list[Evaluation] = []
+
+    @property
+    def identity(self) -> dict[str, object]:
+        return {"strategy": "one by one"}
+
+    def ask(self, count: int) -> list[SubnetConfig]:
+        return self._next if len(self.told) < 3 else []
+
+    def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        self.told += evaluations
+        larger = self._space.larger_neighbours(evaluations[-1].subnet)
+        self._next = [self._rng.choice([s for s in larger if self._latency(s) <= self._cap_ms])]
+
+
+def test_a_strategy_of_the_callers(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    config = new_config(supernet, tmp_path / "out")
+    made: list[OneByOne] = []
+
+    def factory(space: SearchSpace, **options: Any) -> OneByOne:
+        made.append(OneByOne(space, **options))
+        return made[-1]
+
+    result = search(config, strategy=factory, progress=True)
+    assert len(result.evaluations) == 3
+    assert made[0].told == list(result.evaluations)
+    assert [evaluation.subnet for evaluation in result.evaluations] == measured
+    before = content(tmp_path / "out")
+    search(replace(config, resume=True), strategy=OneByOne, progress=False)
+    assert len(measured) == 3
+    assert content(tmp_path / "out") == before
+    with pytest.raises(ValueError, match=r"expected .* in .*, found .*; choose another --output"):
+        run(replace(config, resume=True))
+
+
+def test_a_strategy_that_breaks_the_cap_or_leaves_the_space_is_refused(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tiny_space: SearchSpace, tmp_path: Path
+) -> None:
+    slow, foreign = tiny_space.largest(), replace(tiny_space.smallest(), resolution=32)
+    for subnet in (slow, foreign):
+
+        class Wrong(OneByOne):
+            def ask(self, count: int, subnet: SubnetConfig = subnet) -> list[SubnetConfig]:
+                return [self._space.smallest(64), subnet]
+
+        config = new_config(supernet, tmp_path / str(subnet.resolution))
+        with pytest.raises(ValueError, match=rf"of the space within 5 ms from the strategy, found {subnet}"):
+            search(config, strategy=Wrong, progress=False)
+    assert measured == []
+
+
+def test_a_supernet_that_cannot_be_written_is_searched_with_a_warning(
+    supernet: Path,
+    new_config: NewConfig,
+    measured: list[SubnetConfig],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (supernet / "measured_ap").touch()  # A file: nothing can be written in it, whoever runs the test.
+    with caplog.at_level(logging.WARNING):
+        run(new_config(supernet, tmp_path / "out"))
+    assert len(measured) == 8
+    assert caplog.text.count("measured AP is not kept") == 1

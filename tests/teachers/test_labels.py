@@ -154,3 +154,17 @@ def test_options_out_of_range_are_refused(data: DataConfig) -> None:
         LabelConfig(teacher="fake.onnx", data=data, score_threshold=30)
     with pytest.raises(ValueError, match="threads >= 0, found -1"):
         LabelConfig(teacher="fake.onnx", data=data, threads=-1)
+
+
+def test_a_damaged_cache_is_refused_with_the_place(data: DataConfig, tmp_path: Path) -> None:
+    output = tmp_path / "labelled"
+    label(data, output)
+    (path,) = (output / labels.CACHE_FOLDER).iterdir()
+    whole = path.read_text()
+    for old, new, message in (
+        ('"schema_version": 1', '"schema_version": 0', "schema_version 1, found 0"),
+        ('"image_id": 6', '"image_id": "six"', r"expected an int at labels\[1\]\.image_id, found 'six'"),
+    ):
+        path.write_text(whole.replace(old, new))
+        with pytest.raises(ValueError, match=rf"images-0000000\.json.*{message}"):
+            label(data, output, resume=True)

@@ -101,6 +101,16 @@ def test_without_decay_the_average_is_the_last_step(training: Training, new_conf
     assert same(values(training.run(network, new_config(tmp_path, ema_decay=0.0))), values(network))
 
 
+def test_convolution_weights_alone_decay(training: Training, new_config: NewConfig, tmp_path: Path) -> None:
+    networks = [training.network() for _ in range(2)]
+    for network, decay in zip(networks, (0.0, 0.5), strict=True):
+        training.run(network, new_config(tmp_path / str(decay), weight_decay=decay, num_images=4))
+    without, decayed = map(values, networks)
+    differing = {name for name, value in without.items() if not torch.equal(value, decayed[name])}
+    assert "backbone.stem.weight" in differing
+    assert not any(part in name for name in differing for part in ("norm", "bias", "transforms"))
+
+
 @pytest.mark.parametrize("static", [False, True], ids=["supernet", "detector"])
 def test_an_interrupted_loop_goes_on_to_the_same_weights(
     training: Training, new_config: NewConfig, tmp_path: Path, static: bool

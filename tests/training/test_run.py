@@ -20,6 +20,7 @@ from ofa_det.data.draws import Draw
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import torch_detector
+from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.run_folder import load_detector, load_supernet
 from ofa_det.training import loop
 from ofa_det.training.config import TrainConfig
@@ -210,7 +211,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Draw]:
 
 
 def test_a_detector_trains_at_several_resolutions_and_ships_at_its_own(
-    tiny_space: SearchSpace, new_config: NewConfig, drawn: list[Draw], tmp_path: Path
+    tiny_space: SearchSpace, tiny_root: Path, new_config: NewConfig, drawn: list[Draw], tmp_path: Path
 ) -> None:
     subnet = tiny_space.smallest(96)
     run(new_config(tmp_path, subnet=str(subnet), resolutions=(64, 96), anchors=AnchorConfig(source="ssd")))
@@ -218,6 +219,9 @@ def test_a_detector_trains_at_several_resolutions_and_ships_at_its_own(
     trained = load_detector(tmp_path)
     assert trained.network.subnet == trained.description.subnet == subnet
     assert trained.network.subnets.resolutions == (96,)
+    images = calibration_batches(open_split(DataConfig(root=str(tiny_root)), "train"), 96, num_images=4)
+    calibrated_again = calibrated(trained.network, subnet, images).state_dict()
+    assert all(torch.equal(value, calibrated_again[name]) for name, value in trained.network.state_dict().items())
     assert trained.description.detector.anchor_sizes == ssd_anchor_sizes()
     (scored,) = [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if '"AP"' in line]
     assert json.loads(scored)["images"] == 16
@@ -275,7 +279,7 @@ def test_mistakes_are_named(
     assert "found 'abacus'" in mistakes(accelerator="abacus")
     assert "'33-true'" in mistakes(precision="33-true")
     assert "found nothing at missing.json" in mistakes(subnet="missing.json")
-    assert "expected 6 stages, found 2" in mistakes(subnet="r64 k3e1 k3e3")
+    assert "found r64 k3e1 k3e3" in mistakes(subnet="r64 k3e1 k3e3")
     foreign = str(tiny_space.largest(64)).replace("k5e4", "k7e4")
     assert f"found {foreign}" in mistakes(supernet=str(supernet), subnet=foreign)
     assert "resolutions to be positive" in mistakes(subnet=str(tiny_space.largest(64)), resolutions=(96, 64))
