@@ -86,3 +86,7 @@ def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'ofa_det' has no attribute {name!r}")
     return getattr(import_module(f"ofa_det.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

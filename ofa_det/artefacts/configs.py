@@ -57,15 +57,22 @@ def read_config(kind: type[T], name_or_path: str, **options: Any) -> T:
     Args:
         kind: dataclass of the options, such as `TrainConfig`.
         name_or_path: a path, or the room and name of a file in `configs/`, such as "train/small_data".
-        options: that take the place of the file's.
+        options: that take the place of the file's; a dict changes options of a section, a dataclass is a whole one.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: unknown options, or values of another type.
     """
     room, _, name = name_or_path.rpartition("/")
-    path = find_config(room, name) if not name_or_path.endswith((".yaml", ".yml")) else find_config("", name_or_path)
+    if not name_or_path.endswith((".yaml", ".yml")) and not (configs_folder() / room / f"{name}.yaml").is_file():
+        known = ", ".join(sorted(f"{path.parent.name}/{path.stem}" for path in configs_folder().glob("*/*.yaml")))
+        raise FileNotFoundError(f"expected a YAML file or one of {known}, found {name_or_path!r}")
+    path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else find_config(room, name)
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"expected options in {path}, found {type(content).__name__}")
-    return from_plain(kind, content | {key: to_plain(value) for key, value in options.items()}, where=str(path))
+    for key, value in options.items():
+        section = content.get(key)
+        merge = isinstance(value, dict) and isinstance(section, dict)
+        content[key] = section | to_plain(value) if merge else to_plain(value)
+    return from_plain(kind, content, where=str(path))

@@ -50,7 +50,6 @@ def run(config: QuickstartConfig) -> None:
     if folder.exists() and not config.resume:
         raise ValueError(f"expected a new --output, found {folder}; pass --resume to go on in it, or delete it")
     data = generate_dataset(folder / "data", num_train=config.num_train, num_val=config.num_val, seed=config.seed)
-    print(f"generated {config.num_train} + {config.num_val} images in {data}")
     resume = f"--resume={str(config.resume).lower()}"
     seed = f"--seed={config.seed}"
     _run_command(

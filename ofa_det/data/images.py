@@ -43,8 +43,8 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             as_stored = orientation == 1 or (orientation in _QUARTER_TURNS and size == stored_size != stored_size[::-1])
             return _to_rgb(image if as_stored else ImageOps.exif_transpose(image))
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"expected an image, found nothing at {os.fspath(path)}") from error
     except Exception as error:  # PIL's decoders raise anything from SyntaxError to struct.error on damaged files.
         raise ValueError(f"expected a readable image, found {os.fspath(path)}: {error}") from error
 

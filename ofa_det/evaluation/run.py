@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +26,8 @@ from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.run_folder import load_supernet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +91,14 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
     output = Path(config.output)
     write_atomically(output / "detections.json", json.dumps(metrics.results, allow_nan=False))
     write_record(output / "metrics.json", record)
-    write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, shown))
+    write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, _titled(shown)))
     return metrics
+
+
+def _titled(shown: Mapping[str, Predictor]) -> dict[str, Predictor]:
+    """Predictors by the end of their paths, where that tells them apart."""
+    ends = {"/".join(Path(path).parts[-2:]): predictor for path, predictor in shown.items()}
+    return ends if len(ends) == len(shown) else dict(shown)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +138,7 @@ def _predictor(model: _Model, config: EvaluateConfig, scored: CocoDataset) -> Pr
     """The predictor of a model; of a supernet its subnet, as a search scores it."""
     if model.supernet is None or model.subnet is None:
         return open_predictor(model.path, accelerator=config.accelerator)
+    logger.info("scoring %s of the supernet in %s", model.subnet, model.path)
     scorer = SubnetScorer(
         model.supernet,
         calibration=open_trained_on(_data(model, config), model.supernet, supernet=model.path),

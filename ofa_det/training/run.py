@@ -68,10 +68,14 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
     run_folder = Path(config.output)
-    _open_run_folder(run_folder, config)
+    options = _checked_options(run_folder, config)
+    fabric = _fabric(config)
+    if config.schedule.warmup_images >= config.schedule.num_images:
+        logger.warning("the learning rate never reaches its peak: schedule.warmup_images is not below num_images")
     dataset, watched = _open_splits(config)
     torch.manual_seed(config.seed)
     network, description = build_network(config, dataset)
+    write_atomically(run_folder / CONFIG_FILE, to_yaml(options))
     scorer = SubnetScorer(
         description, calibration=dataset, calibration_images=config.calibration_images, scored=watched
     )
@@ -82,7 +86,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
             "model": description,
             "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
         },
-        fabric=_fabric(config),
+        fabric=fabric,
         batches=lambda first_step: _batches(config, network, dataset, first_step),
         validate=Validator(scorer, watched, run_folder),
         progress=progress,
@@ -159,8 +163,8 @@ def _batches(config: TrainConfig, network: DetectionNetwork, dataset: CocoDatase
     )
 
 
-def _open_run_folder(run_folder: Path, config: TrainConfig) -> None:
-    """Starts or continues a run folder; a continued run must have the options it began with."""
+def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
+    """What `config.yaml` will hold; a continued run must have the options it began with."""
     path = run_folder / CONFIG_FILE
     left_out = OF_THE_SUPERNET if config.supernet is not None else ()
     complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
@@ -178,7 +182,7 @@ def _open_run_folder(run_folder: Path, config: TrainConfig) -> None:
             raise ValueError(f"expected the options of the training in {path}, found none; pass another --output")
         settled = [_named({k: v for k, v in o.items() if k not in MAY_CHANGE}) for o in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
-    write_atomically(path, to_yaml(complete))
+    return complete
 
 
 def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:

@@ -1,10 +1,13 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ofa_det.arch.detector import DetectorConfig, elastic_layers
 from ofa_det.arch.levels import ssd_anchor_sizes
-from ofa_det.artefacts.configs import find_config, read_space
+from ofa_det.artefacts.configs import find_config, read_config, read_space
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.schedule import ScheduleConfig
 
 SPACES = sorted((Path(__file__).parents[2] / "configs" / "spaces").glob("*.yaml"))
 
@@ -38,3 +41,15 @@ def test_a_choice_that_is_wrong_is_named_with_its_place(tmp_path: Path) -> None:
     path.write_text(text.replace("kernel_sizes: [3, 5, 7]", "kernel_sizes: [3, 4]", 1))
     with pytest.raises(ValueError, match=r"odd kernel_sizes, found \[3, 4\] at backbone\.stages\[1\]"):
         read_space(str(path))
+
+
+def test_a_dict_changes_options_of_a_section_and_a_dataclass_replaces_it() -> None:
+    shipped = read_config(TrainConfig, "train/small_data")
+    changed = read_config(TrainConfig, "train/small_data", schedule={"num_images": 4_000}, seed=3)
+    assert changed == replace(shipped, seed=3, schedule=replace(shipped.schedule, num_images=4_000))
+    assert read_config(TrainConfig, "train/small_data", schedule=ScheduleConfig()).schedule == ScheduleConfig()
+
+
+def test_an_unknown_config_names_those_there_are() -> None:
+    with pytest.raises(FileNotFoundError, match=r"one of .*search/pixel2.*train/small_data.*, found 'small_data'"):
+        read_config(TrainConfig, "small_data")

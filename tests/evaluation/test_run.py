@@ -2,6 +2,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_another_supernet_is_compared_with_its_own_data_and_largest_subnet(
     evaluate(config, progress=False)
     evaluate(replace(config, model=str(model), subnet=None), progress=False)
     for predictors in shown:
-        predictor = predictors[config.compare]
+        predictor = predictors["/".join(Path(config.compare).parts[-2:])]
         image = np.zeros((1, *predictor.input_size, 3), np.uint8)
         wanted = SubnetScorer(
             read_description(config.compare),
