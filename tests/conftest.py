@@ -12,10 +12,23 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from ofa_det.arch.classes import Category
 from ofa_det.arch.description import PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
-from ofa_det.artefacts.records import to_yaml
+from ofa_det.artefacts.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    ModelEntry,
+    NetworkEntry,
+    QuantizationEntry,
+    SourceEntry,
+    TensorEntry,
+)
+from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.data.generated import generate_dataset
 
 WriteDetector = Callable[..., Path]
@@ -90,5 +103,37 @@ def write_detector(tmp_path) -> WriteDetector:
         path = tmp_path / name
         path.write_bytes(append_postprocess(bytes(builder.Output()), np.array(anchors), config))
         return path
+
+    return write
+
+
+@pytest.fixture
+def write_manifest(tiny_space: SearchSpace) -> Callable[..., Manifest]:
+    """Writes the manifest of a model file whose classes have these category ids, None an unused one."""
+
+    def write(model: Path, *category_ids: int | None) -> Manifest:
+        known = sorted(category_id for category_id in category_ids if category_id is not None)
+        manifest = Manifest(
+            format="tflite-int8",
+            model=ModelEntry(file=model.name, bytes=model.stat().st_size, sha256=model_sha256(model)),
+            class_category_ids=category_ids,
+            input=TensorEntry(name="images", shape=(1, 6, 8, 3), dtype="uint8", content="RGB bytes"),
+            outputs=(),
+            quantization=QuantizationEntry(method="int8", calibration_images=17, box_codes=(), logits=()),
+            verification={"box_code_sqnr_db": 21.25, "score_sqnr_db": 23.75},
+            network=NetworkEntry(
+                detector=DetectorConfig.of(tiny_space, num_classes=len(known), anchor_sizes=ssd_anchor_sizes()),
+                subnet=tiny_space.smallest(),
+                macs=12_345_678,
+                parameters=2_345_678,
+                anchors=345,
+                categories=tuple(Category(id=category_id, name=f"name {category_id}") for category_id in known),
+            ),
+            postprocess=PostProcessConfig(),
+            source=SourceEntry(run_folder="runs/det", weights_sha256="abc123", config={}),
+            export={},
+        )
+        write_record(model.with_name(MANIFEST_FILE), manifest)
+        return manifest
 
     return write

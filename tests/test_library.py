@@ -83,7 +83,13 @@ def test_the_search_space_of_the_readme_is_one(tmp_path: Path) -> None:
     path.write_text(text)
     space = read_space(str(path))
     anchors = tuple(((0.1, 0.1),) for _ in space.levels)
-    elastic_layers(DetectorConfig.of(space, num_classes=2, anchor_sizes=anchors))  # Plans every kind of subnet.
+    layers = elastic_layers(
+        DetectorConfig.of(space, num_classes=2, anchor_sizes=anchors)
+    )  # Plans every kind of subnet.
+    assert [level.stride for level in space.levels] == [8, 16, 32]
+    assert {f"head.levels.{level}.score.project" for level in (1, 2)} == {
+        layer.name for layer in layers if layer.weights_of == "head.levels.0.score.project"
+    }
 
 
 def test_every_name_is_there() -> None:

@@ -1,25 +1,13 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
-from ofa_det.artefacts.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    ModelEntry,
-    NetworkEntry,
-    SourceEntry,
-    TensorEntry,
-)
-from ofa_det.artefacts.model_file import model_sha256
-from ofa_det.artefacts.records import write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.generated import CATEGORIES, generate_dataset
 from ofa_det.data.splits import DataConfig, open_split
@@ -53,35 +41,3 @@ def supernet(tiny_space: SearchSpace) -> Trained[Supernet]:
     for name in plan.score_outputs:
         nn.init.normal_(network.get_parameter(f"{name}.weight"), std=0.3)
     return Trained(network=network.eval(), description=description)
-
-
-@pytest.fixture
-def write_manifest(tiny_space: SearchSpace) -> Callable[..., Manifest]:
-    """Writes the manifest of a model file whose classes have these category ids, None an unused one."""
-
-    def write(model: Path, *category_ids: int | None) -> Manifest:
-        known = sorted(category_id for category_id in category_ids if category_id is not None)
-        manifest = Manifest(
-            format="tflite-int8",
-            model=ModelEntry(file=model.name, bytes=model.stat().st_size, sha256=model_sha256(model)),
-            class_category_ids=category_ids,
-            input=TensorEntry(name="images", shape=(1, 6, 8, 3), dtype="uint8", content="RGB bytes"),
-            outputs=(),
-            quantization=None,
-            verification={},
-            network=NetworkEntry(
-                detector=DetectorConfig.of(tiny_space, num_classes=len(known), anchor_sizes=ssd_anchor_sizes()),
-                subnet=tiny_space.smallest(),
-                macs=1,
-                parameters=1,
-                anchors=1,
-                categories=tuple(Category(id=category_id, name=f"name {category_id}") for category_id in known),
-            ),
-            postprocess=PostProcessConfig(),
-            source=SourceEntry(run_folder="runs/det", weights_sha256="abc", config={}),
-            export={},
-        )
-        write_record(model.with_name(MANIFEST_FILE), manifest)
-        return manifest
-
-    return write
