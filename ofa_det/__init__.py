@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.splits import DataConfig
-    from ofa_det.detection.assignment import MatcherConfig
+    from ofa_det.detection.assignment import AssignerConfig
     from ofa_det.detection.losses import LossConfig
     from ofa_det.evaluation.run import EvaluateConfig, evaluate
     from ofa_det.export.config import ExportConfig
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "read_config": "artefacts.configs",
     "PostProcessConfig": "arch.description",
-    "MatcherConfig": "detection.assignment",
+    "AssignerConfig": "detection.assignment",
     "LossConfig": "detection.losses",
     "AugmentationConfig": "data.augmentation_config",
     "AnchorConfig": "data.anchors",
@@ -58,7 +58,7 @@ __all__ = [
     "EvolutionConfig",
     "ExportConfig",
     "LossConfig",
-    "MatcherConfig",
+    "AssignerConfig",
     "PackageConfig",
     "PostProcessConfig",
     "PredictLatencyConfig",

@@ -13,7 +13,7 @@ from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.data.loading import Batch
-from ofa_det.detection.assignment import MatcherConfig
+from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import LossConfig
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
@@ -99,11 +99,11 @@ def test_a_step_trains_every_weight_of_its_subnets(supernet: Supernet, detector_
     )
     losses = accumulate_gradients(
         supernet.train(),
-        supernet.anchors(subnets[0]),
+        supernet.grid(subnets[0]),
         batch,
         subnets,
         backward=torch.Tensor.backward,
-        matcher=MatcherConfig(),
+        assigner=AssignerConfig(),
         losses=LossConfig(),
     )
     assert all(torch.isfinite(loss.total) for loss in losses)

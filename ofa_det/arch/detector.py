@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ofa_det.arch.layers import ElasticLayer
-from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, with_anchors
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, ElasticLayer
+from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec
 from ofa_det.arch.plan import SQUEEZE_REDUCTION, LayerPlan, PlanBuilder, make_divisible
 from ofa_det.arch.space import BackboneConfig, SearchSpace
 from ofa_det.arch.stages import StageSpec
@@ -34,7 +34,10 @@ class DetectorConfig:
             raise ValueError(f"expected anchors on every level, found none on {', '.join(bare)}")
         counts = [len(level.anchors) for level in self.space.levels]
         if self.space.head.shared and len(set(counts)) > 1:
-            raise ValueError(f"expected as many anchors on every level of a shared head, found {counts}")
+            raise ValueError(
+                f"expected as many anchors on every level of a shared head, found {counts}; state as many on each, fit "
+                "them to this search space, or set head.shared to false"
+            )
 
     @property
     def anchor_sizes(self) -> AnchorSizes:
@@ -43,8 +46,8 @@ class DetectorConfig:
 
     @classmethod
     def of(cls, space: SearchSpace, *, num_classes: int, anchor_sizes: AnchorSizes) -> DetectorConfig:
-        """The detector of a space whose levels get these anchors."""
-        return cls(num_classes=num_classes, space=replace(space, levels=with_anchors(space.levels, anchor_sizes)))
+        """The detector of a space whose levels get these anchors; without the levels that get none."""
+        return cls(num_classes=num_classes, space=space.with_anchors(anchor_sizes))
 
 
 @lru_cache(maxsize=256)
@@ -77,7 +80,8 @@ def classifier_plan(
 ) -> LayerPlan:
     """The layers of the published OFA classifier on the same backbone: pool, feature mix, linear."""
     builder = PlanBuilder(subnet.resolution)
-    append_backbone(builder, backbone, subnet)
+    # Latencies are published of its TensorFlow Lite form, taken to need no PAD operators.
+    append_backbone(builder, replace(backbone, padding="same"), subnet)
     builder.append("classifier.pool", "pool")
     builder.append("classifier.mix", "conv", feature_width, activation="hswish")
     builder.append("classifier.linear", "fully_connected", num_classes)
@@ -92,7 +96,7 @@ def append_backbone(builder: PlanBuilder, backbone: BackboneConfig, subnet: Subn
     """
     if len(subnet.stages) != len(backbone.stages):
         raise ValueError(f"expected {len(backbone.stages)} stages, found {len(subnet.stages)} in {subnet}")
-    builder.padding = backbone.padding
+    builder.padding, builder.batch_norm_epsilon = backbone.padding, backbone.batch_norm_epsilon
     aliases = {"stem": builder.append_spec("backbone.stem", backbone.stem)}
     for index, (stage, blocks) in enumerate(zip(backbone.stages, subnet.stages, strict=True)):
         for position, block in enumerate(blocks):
@@ -101,7 +105,7 @@ def append_backbone(builder: PlanBuilder, backbone: BackboneConfig, subnet: Subn
         aliases[f"stages.{index}"] = builder.last
     if backbone.last is not None:
         aliases["last"] = builder.append_spec("backbone.last", backbone.last)
-    builder.padding = "same"
+    builder.padding, builder.batch_norm_epsilon = "same", BATCH_NORM_EPSILON
     return {layer.name.removeprefix("backbone."): layer.name for layer in builder.layers} | aliases
 
 
@@ -196,6 +200,7 @@ def elastic_layers(detector: DetectorConfig) -> tuple[ElasticLayer, ...]:
                 kernel_sizes=tuple(sorted(sizes)),
                 batch_norm=layer.batch_norm,
                 weights_of=layer.weights_of,
+                batch_norm_epsilon=layer.batch_norm_epsilon,
             )
     return tuple(found.values())
 

@@ -14,6 +14,7 @@ layer with a stride on an even input; there the exported graph needs a PAD opera
 
 RESIZE_FACTOR = 2
 BATCH_NORM_EPSILON = 1e-5
+"""What is added to the variance, unless a backbone says otherwise."""
 
 
 class Shape(NamedTuple):
@@ -76,6 +77,7 @@ class Layer:
         batch_norm: whether a batch norm follows; a convolution without one has a bias.
         padding: where the zeros go.
         weights_of: the layer whose convolution weights (and bias) this one uses; a batch norm is always its own.
+        batch_norm_epsilon: added to the variance in the batch norm; the default where there is none.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Layer:
     batch_norm: bool = False
     padding: Padding = "same"
     weights_of: str | None = None
+    batch_norm_epsilon: float = BATCH_NORM_EPSILON
 
     @property
     def in_channels(self) -> int:
@@ -156,7 +159,7 @@ class ElasticLayer:
     """A weighted layer as the supernet has it: the union of what it is in the subnets.
 
     Args:
-        name, kind, batch_norm, weights_of: as in `Layer`.
+        name, kind, batch_norm, weights_of, batch_norm_epsilon: as in `Layer`.
         in_channels, out_channels: the greatest.
         kernel_sizes: that occur, ascending.
     """
@@ -168,3 +171,4 @@ class ElasticLayer:
     kernel_sizes: tuple[int, ...]
     batch_norm: bool
     weights_of: str | None
+    batch_norm_epsilon: float = BATCH_NORM_EPSILON

@@ -88,23 +88,66 @@ class LevelSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Recall:
+    """How many boxes of a group have an anchor of IoU > 0.5 where it stands, at the centre of a cell.
+
+    Args:
+        boxes: of the group.
+        recalled: those that have one.
+    """
+
+    boxes: int
+    recalled: int
+
+    @property
+    def fraction(self) -> float:
+        """Of the boxes that have one; 1 where there are no boxes, so that none is missed."""
+        return self.recalled / self.boxes if self.boxes else 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnchorRecall:
+    """How well anchors suit the boxes of a data set where they stand.
+
+    Args:
+        classes: of each class, in the order of the labels.
+        levels: of the boxes whose best anchor stands on each level.
+        mean_iou: mean over the boxes of the IoU with the best anchor.
+    """
+
+    classes: tuple[Recall, ...]
+    levels: tuple[Recall, ...]
+    mean_iou: float
+
+    @property
+    def all_boxes(self) -> Recall:
+        """Of the whole data set."""
+        return Recall(
+            boxes=sum(group.boxes for group in self.classes), recalled=sum(group.recalled for group in self.classes)
+        )
+
+    def worst_classes(self) -> list[int]:
+        """Labels of the classes that have boxes, by ascending recall."""
+        labels = [label for label, group in enumerate(self.classes) if group.boxes]
+        return sorted(labels, key=lambda label: self.classes[label].fraction)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnchorFit:
     """Anchors of a data set.
 
     Args:
-        anchor_sizes: (width, height) of each level's anchors, as fractions of the input.
-        mean_iou: mean over the boxes of the IoU with the best centred anchor.
-        recall: fraction of the boxes whose best centred anchor has IoU > 0.5.
-        stock_mean_iou, stock_recall: the same of the stock SSDLite anchors.
+        anchor_sizes: (width, height) of each level's anchors, as fractions of the input; none on a level that a
+            training leaves out.
+        recall: of these anchors.
+        stock_recall: of the stock SSDLite anchors on the same levels.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 2
+    SCHEMA_VERSION: ClassVar[int] = 3
 
     anchor_sizes: AnchorSizes
-    mean_iou: float
-    recall: float
-    stock_mean_iou: float
-    stock_recall: float
+    recall: AnchorRecall
+    stock_recall: AnchorRecall
 
 
 def ssd_anchor_sizes(num_levels: int = 6, min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorSizes:

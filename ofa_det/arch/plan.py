@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from ofa_det.arch.layers import Activation, Layer, LayerKind, LayerSpec, Padding, Shape
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, Activation, Layer, LayerKind, LayerSpec, Padding, Shape
 from ofa_det.arch.subnet import BlockKind
 
 IMAGES = "images"
@@ -80,7 +80,10 @@ class LayerPlan:
 
     def folded(self) -> LayerPlan:
         """The network as a file has it: batch norms are part of the convolutions, of which each has its own weights."""
-        layers = (replace(layer, batch_norm=False, weights_of=None) for layer in self.layers)
+        layers = (
+            replace(layer, batch_norm=False, batch_norm_epsilon=BATCH_NORM_EPSILON, weights_of=None)
+            for layer in self.layers
+        )
         return replace(self, layers=tuple(layers))
 
 
@@ -97,10 +100,14 @@ class PlanBuilder:
         resolution: side of the square input, in pixels.
         in_channels: of the input.
         padding: of every convolution, until it is changed.
+
+    Attributes:
+        batch_norm_epsilon: of every batch norm, until it is changed.
     """
 
     def __init__(self, resolution: int, in_channels: int = 3, padding: Padding = "same") -> None:
         self.padding = padding
+        self.batch_norm_epsilon = BATCH_NORM_EPSILON
         self._layers: dict[str, Layer] = {}
         self._images = Shape(in_channels, resolution, resolution)
         self._last = IMAGES
@@ -162,6 +169,7 @@ class PlanBuilder:
             batch_norm=batch_norm,
             padding=self.padding,
             weights_of=weights_of,
+            batch_norm_epsilon=self.batch_norm_epsilon if batch_norm else BATCH_NORM_EPSILON,
         )
         self._check(layer)
         self._layers[name] = layer

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from math import prod
 from typing import Protocol
 
-from ofa_det.arch.layers import LayerSpec, Padding
-from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes
-from ofa_det.arch.stages import Blocks, StageSpec, check_choices, draw_choice, maybe_redraw
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, LayerSpec, Padding
+from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes, with_anchors
+from ofa_det.arch.stages import Blocks, OpenChoices, StageSpec, check_choices, draw_choice, maybe_redraw
 from ofa_det.arch.subnet import SubnetConfig
 
 
@@ -35,6 +35,10 @@ class Subnets(Protocol):
 
     def sample(self, rng: random.Random, resolution: int | None = None) -> SubnetConfig:
         """A random subnet; `resolution` overrides its own."""
+        ...
+
+    def restricted(self, to: OpenChoices) -> Subnets:
+        """Those of the open choices."""
         ...
 
 
@@ -67,6 +71,10 @@ class OneSubnet:
         """The architecture; only the resolution can be random."""
         return self.largest(resolution or draw_choice(self.resolutions, rng))
 
+    def restricted(self, to: OpenChoices) -> OneSubnet:
+        """The architecture, which has no choices."""
+        return self
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneConfig:
@@ -77,24 +85,33 @@ class BackboneConfig:
         stages: in order.
         last: convolution behind the last stage, if there is one.
         padding: where every convolution of the backbone puts its zeros.
+        batch_norm_epsilon: added to the variance in every batch norm of the backbone.
     """
 
     stem: LayerSpec
     stages: tuple[StageSpec, ...]
     last: LayerSpec | None = None
     padding: Padding = "same"
+    batch_norm_epsilon: float = BATCH_NORM_EPSILON
 
     def __post_init__(self) -> None:
         if not self.stages:
             raise ValueError("expected at least one stage, found none")
+        if self.batch_norm_epsilon <= 0:
+            raise ValueError(f"expected batch_norm_epsilon > 0, found {self.batch_norm_epsilon}")
         for name, spec in (("stem", self.stem), ("last", self.last)):
             if spec is not None and spec.kind != "conv":
                 raise ValueError(f"expected {name} to be a conv, found {spec.kind}")
 
+    @property
+    def end(self) -> str:
+        """Name of the feature that it ends with."""
+        return f"stages.{len(self.stages) - 1}" if self.last is None else "last"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """Independent choices of resolution, depth, kernel and expansion (Once-for-All, section 3.2), and what they share.
+    """Choices of resolution, depth, kernel and expansion (Once-for-All, section 3.2), and what they share.
 
     Args:
         resolutions: sides of the square input, ascending, in pixels.
@@ -133,12 +150,10 @@ class SearchSpace:
         Raises:
             ValueError: some levels have anchors and some have none.
         """
-        with_anchors = [level.feature for level in self.levels if level.anchors]
-        if with_anchors and len(with_anchors) < len(self.levels):
-            raise ValueError(
-                f"expected anchors on every level or on none, found them on {', '.join(with_anchors)} alone"
-            )
-        return tuple(level.anchors for level in self.levels) if with_anchors else None
+        stated = [level.feature for level in self.levels if level.anchors]
+        if stated and len(stated) < len(self.levels):
+            raise ValueError(f"expected anchors on every level or on none, found them on {', '.join(stated)} alone")
+        return tuple(level.anchors for level in self.levels) if stated else None
 
     def stock_anchors(self) -> AnchorSizes:
         """SSDLite's anchors for these levels, three on each of them if they share a head.
@@ -147,6 +162,32 @@ class SearchSpace:
         """
         sizes = ssd_anchor_sizes(max(2, len(self.levels)))[: len(self.levels)]
         return tuple(level[:3] for level in sizes) if self.head.shared else sizes
+
+    def with_anchors(self, anchor_sizes: AnchorSizes) -> SearchSpace:
+        """The space whose levels have these anchors, without the levels that get none.
+
+        Nodes of the neck go with the levels that alone read them.
+
+        Args:
+            anchor_sizes: of each level.
+
+        Raises:
+            ValueError: anchors of another number of levels, or of none.
+        """
+        levels = tuple(level for level in with_anchors(self.levels, anchor_sizes) if level.anchors)
+        if not levels:
+            raise ValueError("expected anchors on one level or more, found none")
+        unread = self.features_read(self.levels) - self.features_read(levels)
+        return replace(self, levels=levels, neck=tuple(node for node in self.neck if node.name not in unread))
+
+    def features_read(self, levels: Iterable[LevelSpec]) -> frozenset[str]:
+        """Names of the features of backbone and neck that levels read, themselves or through the neck."""
+        read = {level.feature for level in levels}
+        before = (self.backbone.end, *(node.name for node in self.neck))
+        for node, default in reversed(list(zip(self.neck, before, strict=False))):
+            if node.name in read:
+                read.update(node.inputs or (default,))
+        return frozenset(read)
 
     @property
     def stages(self) -> tuple[StageSpec, ...]:
@@ -164,6 +205,11 @@ class SearchSpace:
     def count(self) -> int:
         """How many subnets the space holds."""
         return len(self.resolutions) * prod(stage.count() for stage in self.stages)
+
+    def restricted(self, to: OpenChoices) -> SearchSpace:
+        """The space of the open choices, in which the largest subnet is the same; resolutions are always open."""
+        stages = tuple(stage.restricted(to) for stage in self.stages)
+        return replace(self, backbone=replace(self.backbone, stages=stages))
 
     def largest(self, resolution: int | None = None) -> SubnetConfig:
         """The subnet with every choice at its maximum; `resolution` overrides that one."""
@@ -208,7 +254,7 @@ class SearchSpace:
         ratios = max(len(stage.expand_ratios) for stage in self.stages)
         kinds = max(len(stage.kinds) for stage in self.stages)
         for kernel, ratio, kind in product(range(kernels), range(ratios), range(kinds)):
-            stages = [(stage.block(kernel, ratio, kind),) * stage.depths[-1] for stage in self.stages]
+            stages = [stage.alike(kernel, ratio, kind) for stage in self.stages]
             yield self._of(self.resolutions[-1], stages)
 
     @staticmethod

@@ -15,6 +15,28 @@ Blocks = tuple[BlockConfig, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
+class OpenChoices:
+    """How many choices of each stage are open, the largest of its list; without a number all of them.
+
+    Args:
+        kernel_choices: kernel sizes of a block; 1 leaves the largest alone.
+        depth_choices: depths of a stage.
+        expansion_choices: expand ratios of a block.
+        kind_choices: kinds of a block.
+    """
+
+    kernel_choices: int | None = None
+    depth_choices: int | None = None
+    expansion_choices: int | None = None
+    kind_choices: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("kernel_choices", "depth_choices", "expansion_choices", "kind_choices"):
+            if (count := getattr(self, name)) is not None and count < 1:
+                raise ValueError(f"expected {name} >= 1, the largest alone, or null for all, found {count}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """Blocks of one width, of which the first has the stride, and the choices they have.
 
@@ -27,6 +49,8 @@ class StageSpec:
         kernel_sizes: odd sizes that a block may have, ascending.
         expand_ratios: ratios that a block may have, ascending.
         kinds: kinds that a block may have, the cheapest first.
+        coupled: whether depth and expansion are one choice, the i-th ratio for all blocks of the i-th depth (CompOFA,
+            section 3.2); kernels and kinds stay free.
     """
 
     width: int
@@ -37,6 +61,7 @@ class StageSpec:
     stride: int = 1
     squeeze_excite: bool = False
     kinds: tuple[BlockKind, ...] = ("inverted",)
+    coupled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("depths", "kernel_sizes", "expand_ratios"):
@@ -45,6 +70,11 @@ class StageSpec:
             raise ValueError(f"expected odd kernel_sizes, found {list(self.kernel_sizes)}")
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):
             raise ValueError(f"expected distinct kinds of blocks, found {list(self.kinds)}")
+        if self.coupled and len(self.depths) != len(self.expand_ratios):
+            raise ValueError(
+                f"expected as many depths as expand_ratios in a coupled stage, found {list(self.depths)} and "
+                f"{list(self.expand_ratios)}; give each depth its ratio, or leave out coupled"
+            )
         if self.width < 1 or self.stride < 1:
             raise ValueError(f"expected a width and a stride of at least 1, found {self.width} and {self.stride}")
 
@@ -54,7 +84,7 @@ class StageSpec:
             and len(blocks) in self.depths
             and all(
                 block.kernel_size in self.kernel_sizes
-                and block.expand_ratio in self.expand_ratios
+                and block.expand_ratio in self._ratios(len(blocks))
                 and block.kind in self.kinds
                 for block in blocks
             )
@@ -67,8 +97,21 @@ class StageSpec:
 
     def count(self) -> int:
         """How many stages the choices allow."""
-        choices = len(self.kernel_sizes) * len(self.expand_ratios) * len(self.kinds)
-        return sum(int(choices**depth) for depth in self.depths)
+        choices = len(self.kernel_sizes) * len(self.kinds)
+        return sum(int((choices * len(self._ratios(depth))) ** depth) for depth in self.depths)
+
+    def restricted(self, to: OpenChoices) -> StageSpec:
+        """The stage with the open ones of its choices; the pairs of a coupled stage are open as both halves are."""
+        depths, ratios = to.depth_choices, to.expansion_choices
+        if self.coupled:
+            depths = ratios = min((count for count in (depths, ratios) if count is not None), default=None)
+        return replace(
+            self,
+            kernel_sizes=_largest(self.kernel_sizes, to.kernel_choices),
+            depths=_largest(self.depths, depths),
+            expand_ratios=_largest(self.expand_ratios, ratios),
+            kinds=_largest(self.kinds, to.kind_choices),
+        )
 
     def uniform(self, position: int) -> Blocks:
         """Every choice at the same position of its list, the last where a list is shorter."""
@@ -83,47 +126,66 @@ class StageSpec:
             kind=_at(self.kinds, kind),
         )
 
+    def alike(self, kernel: int, ratio: int, kind: int) -> Blocks:
+        """The most blocks that may be of these positions in the lists of choices."""
+        depth = _at(self.depths, ratio) if self.coupled else self.depths[-1]
+        return (self.block(kernel, ratio, kind),) * depth
+
     def sample(self, rng: random.Random) -> Blocks:
         """Every choice drawn uniformly."""
-        return tuple(self._sample_block(rng) for _ in range(draw_choice(self.depths, rng)))
+        depth = draw_choice(self.depths, rng)
+        return tuple(self._sample_block(depth, rng) for _ in range(depth))
 
     def mutate(self, blocks: Blocks, rng: random.Random, probability: float) -> Blocks:
         """Redraws each choice with the given probability; blocks that a deeper stage adds are drawn."""
         depth = maybe_redraw(len(blocks), self.depths, rng, probability)
+        ratios = self._ratios(depth)
         kept = tuple(
             BlockConfig(
                 kernel_size=maybe_redraw(block.kernel_size, self.kernel_sizes, rng, probability),
-                expand_ratio=maybe_redraw(block.expand_ratio, self.expand_ratios, rng, probability),
+                expand_ratio=ratios[0] if self.coupled else maybe_redraw(block.expand_ratio, ratios, rng, probability),
                 kind=maybe_redraw(block.kind, self.kinds, rng, probability),
             )
             for block in blocks[:depth]
         )
-        return kept + tuple(self._sample_block(rng) for _ in range(depth - len(kept)))
+        return kept + tuple(self._sample_block(depth, rng) for _ in range(depth - len(kept)))
 
     def crossover(self, first: Blocks, second: Blocks, rng: random.Random) -> Blocks:
         """Takes each choice from one parent or the other; a block only one parent has comes from that one."""
         if self.is_fixed:
             return first
         depth = len(rng.choice((first, second)))
-        return tuple(rng.choice([p[i] for p in (first, second) if i < len(p)]) for i in range(depth))
+        blocks = tuple(rng.choice([p[i] for p in (first, second) if i < len(p)]) for i in range(depth))
+        return self._coupled(blocks)
 
     def larger(self, blocks: Blocks) -> Iterator[Blocks]:
         """Every stage that is one choice above this one; an added block is the smallest."""
         if (depth := _next(self.depths, len(blocks))) is not None:
-            yield blocks + (self.block(0, 0, 0),) * (depth - len(blocks))
+            yield self._coupled(blocks + (self.block(0, 0, 0),) * (depth - len(blocks)))
         for position, block in enumerate(blocks):
             before, after = blocks[:position], blocks[position + 1 :]
             if (kernel := _next(self.kernel_sizes, block.kernel_size)) is not None:
                 yield (*before, replace(block, kernel_size=kernel), *after)
-            if (ratio := _next(self.expand_ratios, block.expand_ratio)) is not None:
+            if (ratio := _next(self._ratios(len(blocks)), block.expand_ratio)) is not None:
                 yield (*before, replace(block, expand_ratio=ratio), *after)
             if (kind := self.kinds.index(block.kind) + 1) < len(self.kinds):
                 yield (*before, replace(block, kind=self.kinds[kind]), *after)
 
-    def _sample_block(self, rng: random.Random) -> BlockConfig:
+    def _ratios(self, depth: int) -> tuple[int, ...]:
+        """The ratios that a block may have in a stage of this depth."""
+        return (self.expand_ratios[self.depths.index(depth)],) if self.coupled else self.expand_ratios
+
+    def _coupled(self, blocks: Blocks) -> Blocks:
+        """The blocks, in a coupled stage with the ratio of their number."""
+        if not self.coupled:
+            return blocks
+        (ratio,) = self._ratios(len(blocks))
+        return tuple(replace(block, expand_ratio=ratio) for block in blocks)
+
+    def _sample_block(self, depth: int, rng: random.Random) -> BlockConfig:
         return BlockConfig(
             kernel_size=draw_choice(self.kernel_sizes, rng),
-            expand_ratio=draw_choice(self.expand_ratios, rng),
+            expand_ratio=draw_choice(self._ratios(depth), rng),
             kind=draw_choice(self.kinds, rng),
         )
 
@@ -136,6 +198,11 @@ def check_choices(name: str, choices: tuple[int, ...]) -> None:
 
 def _at(choices: Sequence[T], position: int) -> T:
     return choices[min(position, len(choices) - 1)]
+
+
+def _largest(choices: tuple[T, ...], count: int | None) -> tuple[T, ...]:
+    """So many of the choices, or all."""
+    return choices if count is None else choices[-count:]
 
 
 def draw_choice(choices: Sequence[T], rng: random.Random) -> T:

@@ -1,16 +1,17 @@
-"""Where a detector's anchors come from."""
+"""Where a detector's anchors come from, and how well they suit its training boxes."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.levels import AnchorFit, AnchorSizes
+from ofa_det.arch.levels import AnchorFit, AnchorRecall, AnchorSizes, LevelSpec
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.records import read_record
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.detection.anchors import fit_anchors
+from ofa_det.detection.anchors import fit_anchors, level_squares, placed_recall
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,8 @@ class AnchorConfig:
     Args:
         source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, or a JSON file that fit-anchors wrote;
             of a space whose levels state anchors, those are taken.
-        count: shapes to fit; a level that gets none of them keeps one stock anchor.
+        count: most shapes to fit, over all levels; a level that none of them suits is left out, but levels that share
+            a head have as many each.
     """
 
     source: str = "fit"
@@ -33,8 +35,8 @@ class AnchorConfig:
             raise ValueError(f"expected count >= 1, found {self.count}")
 
 
-def choose_anchors(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> AnchorSizes:
-    """The anchors of a detector.
+def fit_space(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> SearchSpace:
+    """A search space with anchors on its levels.
 
     Args:
         config: where they come from.
@@ -43,14 +45,51 @@ def choose_anchors(config: AnchorConfig, dataset: CocoDataset, space: SearchSpac
         seed: of the fitting; not negative.
 
     Returns:
-        The sizes for each level: those that the space states, or else from the source that the config names.
+        The space with the anchors that it states, or else those of the source that the config names. Levels that a fit
+        gives none are left out, with the nodes of the neck that they alone read.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: a second source beside the space's own anchors, anchors on some of its levels alone, stock anchors
-            for a single level, a file of other content or for another number of levels, or fewer boxes than anchors to
-            fit.
+            for a single level, a file of other content or for other levels, or no boxes to fit to.
     """
+    sizes = _sizes(config, dataset, space, seed=seed)
+    fitted = space.with_anchors(sizes)
+    left_out = [level for level, shapes in zip(space.levels, sizes, strict=True) if not shapes]
+    logger.info("%s", _summary(anchor_recall(dataset, space, sizes), dataset, left_out))
+    return fitted
+
+
+def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed: int) -> AnchorFit:
+    """Fits anchors to the boxes of a data set, for the levels of a space at its greatest resolution.
+
+    Raises:
+        ValueError: no boxes.
+    """
+    objects = dataset.objects()
+    cells, shared = _cells(space), space.head.shared
+    sizes = fit_anchors(objects.boxes, objects.labels, cells=cells, num_anchors=count, evenly=shared, seed=seed)
+    sizes = _reading_the_whole_backbone(space, sizes)
+    return AnchorFit(
+        anchor_sizes=sizes,
+        recall=anchor_recall(dataset, space, sizes),
+        stock_recall=anchor_recall(dataset, space, space.stock_anchors()),
+    )
+
+
+def anchor_recall(dataset: CocoDataset, space: SearchSpace, anchor_sizes: AnchorSizes) -> AnchorRecall:
+    """How well anchors on the levels of a space suit the boxes of a data set, at the space's greatest resolution."""
+    objects = dataset.objects()
+    return placed_recall(
+        objects.boxes,
+        objects.labels,
+        num_classes=len(dataset.categories),
+        cells=_cells(space),
+        anchor_sizes=anchor_sizes,
+    )
+
+
+def _sizes(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> AnchorSizes:
     if (own := space.own_anchors) is not None:
         if config.source != "fit":
             raise ValueError(
@@ -63,38 +102,52 @@ def choose_anchors(config: AnchorConfig, dataset: CocoDataset, space: SearchSpac
             raise ValueError("expected two or more levels for stock anchors, found 1; set --anchors.source fit")
         return space.stock_anchors()
     if config.source != "fit":
-        return _read(Path(config.source), len(space.levels)).anchor_sizes
-    fit = fit_to_dataset(dataset, space, count=config.count, seed=seed)
-    logger.info(
-        "anchors fitted to the training boxes: %.1f %% of them above IoU 0.5 (stock anchors: %.1f %%)",
-        100 * fit.recall,
-        100 * fit.stock_recall,
-    )
-    return fit.anchor_sizes
+        return _read(Path(config.source), space)
+    return fit_to_dataset(dataset, space, count=config.count, seed=seed).anchor_sizes
 
 
-def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed: int) -> AnchorFit:
-    """Fits anchors to the boxes of a data set, for the levels of a space at its greatest resolution.
+def _cells(space: SearchSpace) -> list[int]:
+    return [level.cells(space.resolutions[-1]) for level in space.levels]
 
-    Raises:
-        ValueError: fewer boxes than anchors.
+
+def _reading_the_whole_backbone(space: SearchSpace, sizes: AnchorSizes) -> AnchorSizes:
+    """The sizes, with a square on one more level where else nothing would read what the backbone ends with.
+
+    Its last stages would cost their time and choices of them would make no difference.
     """
-    return fit_anchors(
-        dataset.box_sizes(),
-        cell_sizes=[1 / level.cells(space.resolutions[-1]) for level in space.levels],
-        num_anchors=count,
-        evenly=space.head.shared,
-        seed=seed,
-    )
+
+    def end_is_read(levels: Sequence[LevelSpec]) -> bool:
+        return space.backbone.end in space.features_read(levels)
+
+    levels = space.levels
+    if end_is_read([level for level, shapes in zip(levels, sizes, strict=True) if shapes]) or not end_is_read(levels):
+        return sizes
+    first = next(index for index, level in enumerate(levels) if end_is_read([level]))
+    return (*sizes[:first], level_squares(_cells(space)[first]), *sizes[first + 1 :])
 
 
-def _read(path: Path, num_levels: int) -> AnchorFit:
+def _summary(recall: AnchorRecall, dataset: CocoDataset, left_out: Sequence[LevelSpec]) -> str:
+    """One line for the log."""
+    total, text = recall.all_boxes, ""
+    for label in recall.worst_classes()[:1]:
+        worst = recall.classes[label]
+        text = f"; the fewest of {dataset.categories[label].name!r}, {100 * worst.fraction:.1f} % of {worst.boxes}"
+    if left_out:
+        strides = ", ".join(str(level.stride) for level in left_out)
+        text += f"; left out, since no anchor suits them: the levels of stride {strides}"
+    return f"{100 * total.fraction:.1f} % of the training boxes have an anchor above IoU 0.5 where it stands{text}"
+
+
+def _read(path: Path, space: SearchSpace) -> AnchorSizes:
     if not path.is_file():
         raise FileNotFoundError(f"expected anchors from fit, ssd or a JSON file of fit-anchors, found {str(path)!r}")
-    fit = read_record(path, AnchorFit)
-    if len(fit.anchor_sizes) != num_levels:
+    sizes = read_record(path, AnchorFit).anchor_sizes
+    mend = "fit them to this search space, with --space of fit-anchors"
+    if len(sizes) != len(space.levels):
+        raise ValueError(f"expected anchors of {len(space.levels)} levels in {path}, found {len(sizes)}; {mend}")
+    counts = [len(shapes) for shapes in sizes]
+    if space.head.shared and len(set(counts)) > 1:
         raise ValueError(
-            f"expected anchors of {num_levels} levels in {path}, found {len(fit.anchor_sizes)}; fit them to this "
-            "search space"
+            f"expected as many anchors on every level in {path}, since the levels share a head, found {counts}; {mend}"
         )
-    return fit
+    return sizes

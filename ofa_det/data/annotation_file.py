@@ -11,14 +11,19 @@ have, are handled by a rule, counted and named:
 | degenerate box: width or height not above 0, or not finite | skipped |
 | box wholly outside its image | skipped |
 | box that sticks out of its image | clipped; counted if it sticks out by more than 1 px |
+
+Polygons are not read: they are two thirds of COCO's file, and would take most of the time and of the memory.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +39,11 @@ logger = logging.getLogger(__name__)
 ROUNDING_PX = 1.0
 """Boxes that stick out by no more than this come from rounding and are not worth a warning."""
 
+# With brackets around it, the text is a key; inside of a string, its quotes would be escaped.
+_POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[(?:\s*\[[-+.,\deE\s]*\]\s*,?)*\s*\]')
+_SECTIONS = "images", "annotations", "categories"
+_FIELDS = "id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "area", "name"
+_KEYS_READ = frozenset((*_SECTIONS, *_FIELDS))
 _NAMED = 3
 _MAX_SIDE_PX = 100_000
 
@@ -73,7 +83,7 @@ def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a COCO annotation file, found nothing at {path}; check the data root")
-    content = read_json(path)
+    content = _read_content(path)
     problems = Problems(path.name)
     try:
         if not isinstance(content, dict):
@@ -85,6 +95,17 @@ def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
         raise ValueError(f"{path}: {error}") from error
     problems.warn()
     return table
+
+
+def _read_content(path: Path) -> Any:
+    """The file's JSON without polygons and other keys that are not read."""
+    try:
+        return json.loads(
+            _POLYGONS.sub(b'"segmentation":0', path.read_bytes()),
+            object_pairs_hook=lambda pairs: {key: value for key, value in pairs if key in _KEYS_READ},
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return read_json(path)  # Which says where in the whole file the mistake is.
 
 
 def _entries(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
@@ -108,6 +129,17 @@ def _field(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], s
         names = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
         raise ValueError(f"expected '{key}' of type {names} in {section}[{position}], found {value!r:.40}")
     return value
+
+
+def _column(
+    entries: Sequence[Mapping[str, Any]], key: str, types: type | tuple[type, ...], section: str, default: Any = None
+) -> list[Any]:
+    """A field of every entry; COCO has 860,000 annotations, so types are looked at one by one only if one is wrong."""
+    values = [entry.get(key, default) for entry in entries]
+    if not set(map(type, values)) <= set(types if isinstance(types, tuple) else (types,)):
+        for position, value in enumerate(values):
+            _field({key: value}, key, types, section, position)
+    return values
 
 
 def _read_categories(entries: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
@@ -152,55 +184,71 @@ def _read_boxes(
     images: Mapping[int, tuple[str, int, int]],
     problems: Problems,
 ) -> AnnotationTable:
-    image_positions = {image_id: position for position, image_id in enumerate(images)}
-    label_of = {category.id: label for label, category in enumerate(categories)}
-    used, positions, labels, boxes, crowd, areas = [], [], [], [], [], []
-    for position, entry in enumerate(entries):  # COCO has 860,000 of them, so nothing is formatted before it is needed.
-        image_id = _field(entry, "image_id", int, "annotations", position)
-        category_id = _field(entry, "category_id", int, "annotations", position)
-        box = _field(entry, "bbox", list, "annotations", position)
-        if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
-            raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {box!r:.60}")
-        if entry.get("iscrowd", 0) not in (0, 1):
-            raise ValueError(
-                f"expected 'iscrowd' to be 0 or 1 in annotations[{position}], found {entry['iscrowd']!r:.40}"
-            )
-        if image_id not in image_positions:
-            problems.add("annotations of unknown images skipped", f"{_name(entry, position)} of image {image_id}")
-        elif category_id not in label_of:
-            kind = "annotations of unknown categories skipped"
-            problems.add(kind, f"{_name(entry, position)} of category {category_id}")
-        else:
-            used.append(position)
-            positions.append(image_positions[image_id])
-            labels.append(label_of[category_id])
-            boxes.append(box)
-            crowd.append(entry.get("iscrowd", 0))
-            areas.append(_field(entry, "area", _NUMBER, "annotations", position) if "area" in entry else np.nan)
-
-    position_array = np.array(positions, np.int64)
+    positions, labels, used = _owners(entries, categories, images, problems)
+    boxes, crowd = _read_bboxes(entries)[used], _read_crowd(entries)[used]
+    areas = np.array(_column(entries, "area", _NUMBER, "annotations", default=np.nan), np.float64)[used]
+    positions, labels = positions[used], labels[used]
     image_sizes = np.array([size for _, *size in images.values()], np.int64).reshape(-1, 2)
     boxes_px, kept = _checked_boxes(
-        np.array(boxes, np.float64).reshape(-1, 4),
-        image_sizes[position_array],
-        lambda row: _name(entries[used[row]], used[row]),
-        problems,
+        boxes, image_sizes[positions], lambda row: _name(entries[used[row]], int(used[row])), problems
     )
-    area_array = np.array(areas, np.float64)
-    area_array = np.where(np.isfinite(area_array), area_array, boxes_px[:, 2] * boxes_px[:, 3])
-    order = np.argsort(position_array, kind="stable")
+    areas = np.where(np.isfinite(areas), areas, boxes_px[:, 2] * boxes_px[:, 3])
+    order = np.argsort(positions, kind="stable")
     order = order[kept[order]]
     return AnnotationTable(
         categories=categories,
         image_ids=tuple(images),
         file_names=tuple(name for name, *_ in images.values()),
         image_sizes=image_sizes,
-        first=np.searchsorted(position_array[order], np.arange(len(images) + 1)),
+        first=np.searchsorted(positions[order], np.arange(len(images) + 1)),
         boxes_px=boxes_px[order],
-        labels=np.array(labels, np.int64)[order],
-        crowd=np.array(crowd, np.bool_)[order],
-        areas=area_array[order],
+        labels=labels[order],
+        crowd=crowd[order],
+        areas=areas[order],
     )
+
+
+def _owners(
+    entries: Sequence[Mapping[str, Any]],
+    categories: tuple[Category, ...],
+    images: Mapping[int, tuple[str, int, int]],
+    problems: Problems,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(M,) positions of the images of all M annotations, (M,) labels, and which annotations have both."""
+    position_of = {image_id: position for position, image_id in enumerate(images)}
+    label_of = {category.id: label for label, category in enumerate(categories)}
+    image_ids = _column(entries, "image_id", int, "annotations")
+    category_ids = _column(entries, "category_id", int, "annotations")
+    positions = np.array([position_of.get(image_id, -1) for image_id in image_ids], np.int64)
+    labels = np.array([label_of.get(category_id, -1) for category_id in category_ids], np.int64)
+    for owner, plural, ids, unknown in (
+        ("category", "categories", category_ids, (positions >= 0) & (labels < 0)),
+        ("image", "images", image_ids, positions < 0),
+    ):
+        for row in np.flatnonzero(unknown).tolist():
+            name = f"{_name(entries[row], row)} of {owner} {ids[row]}"
+            problems.add(f"annotations of unknown {plural} skipped", name)
+    return positions, labels, np.flatnonzero((positions >= 0) & (labels >= 0))
+
+
+def _read_bboxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
+    """(M, 4) x, y, width, height in pixels, as stated."""
+    boxes = _column(entries, "bbox", list, "annotations")
+    flat = list(chain.from_iterable(boxes))
+    if not (set(map(len, boxes)) <= {4} and set(map(type, flat)) <= set(_NUMBER)):
+        for position, box in enumerate(boxes):
+            if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
+                raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {box!r:.60}")
+    return np.array(flat, np.float64).reshape(-1, 4)
+
+
+def _read_crowd(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
+    """(M,) COCO's `iscrowd`."""
+    crowd = [entry.get("iscrowd", 0) for entry in entries]
+    for position, value in enumerate(crowd):
+        if value not in (0, 1):
+            raise ValueError(f"expected 'iscrowd' to be 0 or 1 in annotations[{position}], found {value!r:.40}")
+    return np.array(crowd, np.bool_)
 
 
 def _name(annotation: Mapping[str, Any], position: int) -> str:

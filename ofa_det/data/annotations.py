@@ -45,6 +45,24 @@ class Annotations:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ObjectBoxes:
+    """The objects of a whole data set, crowd regions left out; M of them, ordered by image.
+
+    Args:
+        boxes: (M, 4) xyxy, normalised to their images.
+        labels: (M,) positions in the data set's `categories`.
+        images: (M,) positions of their images in the data set.
+    """
+
+    boxes: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    images: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
 class AnnotationTable:
     """The content of an annotation file in flat arrays, which worker processes share without copies.
 

@@ -23,9 +23,7 @@ import albumentations as A
 from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.images import MID_GREY, stretch
-
-MIN_VISIBILITY = 0.3
-"""Share of an object's area that has to stay in the window (SSD, section 2.2 keeps boxes by their centre instead)."""
+from ofa_det.data.windows import Window, are_fragments, crop_by_iou, zoom_out
 
 _ATTEMPTS = 10
 _TILE_STREAM = 2  # Tells the tiles' seeds from what else is made of a draw's seed.
@@ -128,6 +126,7 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
 
     Magnification and aspect ratio are drawn log-uniformly and relative to the image, so that the mean distortion is
     that of the plain stretch. Of the windows drawn, the first that keeps a box is taken, the whole image if none does.
+    With the probabilities of the config, SSD's canvas and its crop by IoU, which may follow it, take its place.
 
     Args:
         config: bounds of the window.
@@ -149,14 +148,23 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draws the window, in pixels as x1, y1, x2, y2."""
         height, width = params["shape"][:2]
-        if self.py_random.random() < self.config.zoom:
+        config, rng, whole = self.config, self.random_generator, (0, 0, width, height)
+        # A probability of 0 takes nothing from the generator: the samples of a config without SSD's windows stay.
+        out = config.zoom_out > 0 and rng.random() < config.zoom_out
+        frame = zoom_out((height, width), config.max_zoom_out, rng) if out else whole
+        if config.iou_crop > 0 and rng.random() < config.iou_crop:
+            objects = data["bboxes"][data["bboxes"][:, 5] == 0]
+            return {"window": crop_by_iou(frame, objects[:, :4] * np.array([width, height, width, height]), rng)}
+        if out:
+            return {"window": frame}
+        if self.py_random.random() < config.zoom:
             for _ in range(_ATTEMPTS):
                 window = self._draw_window(height, width)
-                if not len(data["bboxes"]) or not _are_fragments(data["bboxes"], (height, width), window).all():
+                if not len(data["bboxes"]) or not are_fragments(data["bboxes"], (height, width), window).all():
                     return {"window": window}
-        return {"window": (0, 0, width, height)}
+        return {"window": whole}
 
-    def apply(self, img: NDArray[np.uint8], window: tuple[int, int, int, int], **params: Any) -> NDArray[np.uint8]:
+    def apply(self, img: NDArray[np.uint8], window: Window, **params: Any) -> NDArray[np.uint8]:
         """Cuts the window out of the image; what lies beyond it is grey."""
         height, width = img.shape[:2]
         x1, y1, x2, y2 = window
@@ -167,9 +175,7 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
             part = np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=grey), np.uint8)
         return stretch(part, self.size)
 
-    def apply_to_bboxes(
-        self, bboxes: NDArray[np.float32], window: tuple[int, int, int, int], **params: Any
-    ) -> NDArray[np.float32]:
+    def apply_to_bboxes(self, bboxes: NDArray[np.float32], window: Window, **params: Any) -> NDArray[np.float32]:
         """Moves boxes into the window and marks fragments; parts beyond it are left to the pipeline to clip.
 
         Args:
@@ -182,10 +188,10 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
         moved = bboxes.copy()
         moved[:, [0, 2]] = (bboxes[:, [0, 2]] * width - x1) / (x2 - x1)
         moved[:, [1, 3]] = (bboxes[:, [1, 3]] * height - y1) / (y2 - y1)
-        moved[_are_fragments(bboxes, (height, width), window), 5] = 1
+        moved[are_fragments(bboxes, (height, width), window), 5] = 1
         return moved
 
-    def _draw_window(self, height: int, width: int) -> tuple[int, int, int, int]:
+    def _draw_window(self, height: int, width: int) -> Window:
         config = self.config
         side = math.exp(-self.py_random.uniform(math.log(config.min_magnification), math.log(config.max_magnification)))
         stretched = math.exp(self.py_random.uniform(-0.5, 0.5) * math.log(config.aspect_jitter))
@@ -196,20 +202,3 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
             bounds.append((start, start + extent))
         (x1, x2), (y1, y2) = bounds
         return x1, y1, x2, y2
-
-
-def _are_fragments(
-    bboxes: NDArray[np.float32], image_size: tuple[int, int], window: tuple[int, int, int, int]
-) -> NDArray[np.bool_]:
-    """(G,) whether less than `MIN_VISIBILITY` of a box's area lies in the window.
-
-    Args:
-        bboxes: (G, 4 or more) normalised xyxy.
-        image_size: (height, width), in pixels.
-        window: in pixels as x1, y1, x2, y2.
-    """
-    height, width = image_size
-    boxes_px = bboxes[:, :4] * np.array([width, height, width, height])
-    low, high = np.maximum(boxes_px[:, :2], window[:2]), np.minimum(boxes_px[:, 2:], window[2:])
-    visibility = (high - low).clip(0).prod(axis=1) / (boxes_px[:, 2:] - boxes_px[:, :2]).prod(axis=1)
-    return np.asarray(visibility.astype(np.float32) < MIN_VISIBILITY)

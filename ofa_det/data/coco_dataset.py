@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
 from ofa_det.data.annotation_file import Problems, read_annotation_file
-from ofa_det.data.annotations import Annotations, AnnotationTable
+from ofa_det.data.annotations import Annotations, AnnotationTable, ObjectBoxes
 from ofa_det.data.images import image_sizes, read_image
 
 logger = logging.getLogger(__name__)
@@ -76,24 +76,45 @@ class CocoDataset:
         height, width = self._table.image_sizes[self._rows[index]]
         return int(height), int(width)
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    @property
+    def image_sizes(self) -> NDArray[np.int64]:
+        """(N, 2) heights and widths that the annotation file states, in pixels."""
+        return self._table.image_sizes[self._rows]
+
+    def image(self, index: int, *, min_side: int | None = None) -> NDArray[np.uint8]:
         """The image as (H, W, 3) RGB.
+
+        Args:
+            index: position of the image.
+            min_side: as of `ofa_det.data.images.read_image`, in pixels.
 
         Raises:
             ValueError: its pixels cannot be decoded.
         """
-        return read_image(self._folder / self.file_name(index), self.image_size(index))
+        return read_image(self._folder / self.file_name(index), self.image_size(index), min_side=min_side)
 
     def annotations(self, index: int) -> Annotations:
         """The boxes of an image, crowd regions (ignored) among them."""
-        chosen = self._annotations_of(index)
-        height, width = self.image_size(index)
-        xy, wh = np.hsplit(self._table.boxes_px[chosen], 2)
-        boxes = np.concatenate([xy, xy + wh], axis=1) / (width, height, width, height)
+        rows = np.arange(*self._table.first[self._rows[index] + [0, 1]])
         return Annotations(
-            boxes=boxes.clip(0, 1).astype(np.float32),
-            labels=self._table.labels[chosen],
-            ignored=self._table.crowd[chosen],
+            boxes=_normalised(self._table, rows, self._table.image_sizes[self._rows[index]]),
+            labels=self._table.labels[rows],
+            ignored=self._table.crowd[rows],
+        )
+
+    def objects(self) -> ObjectBoxes:
+        """All boxes but crowd regions, in the order of the images and, within an image, of the file."""
+        first = self._table.first[self._rows]
+        counts = self._table.first[self._rows + 1] - first
+        images = np.repeat(np.arange(len(self)), counts)
+        # Where an image's boxes begin in the table, less where they begin here, is how far each of them has moved.
+        rows = np.arange(len(images)) + (first - (np.cumsum(counts) - counts))[images]
+        kept = ~self._table.crowd[rows]
+        rows, images = rows[kept], images[kept]
+        return ObjectBoxes(
+            boxes=_normalised(self._table, rows, self._table.image_sizes[self._rows[images]]),
+            labels=self._table.labels[rows],
+            images=images,
         )
 
     def fingerprint(self) -> str:
@@ -104,9 +125,8 @@ class CocoDataset:
         return digest.hexdigest()
 
     def box_sizes(self) -> NDArray[np.float32]:
-        """(N, 2) width and height of all boxes but crowds, as fractions of their images."""
-        found = [self.annotations(index) for index in range(len(self))]
-        boxes = np.concatenate([a.boxes[~a.ignored] for a in found] or [np.zeros((0, 4), np.float32)])
+        """(M, 2) width and height of all boxes but crowds, as fractions of their images."""
+        boxes = self.objects().boxes
         return np.asarray(boxes[:, 2:] - boxes[:, :2])
 
     def ground_truth(self) -> dict[str, Any]:
@@ -138,6 +158,15 @@ class CocoDataset:
     def _annotations_of(self, index: int) -> slice:
         row = self._rows[index]
         return slice(int(self._table.first[row]), int(self._table.first[row + 1]))
+
+
+def _normalised(
+    table: AnnotationTable, rows: NDArray[np.int64], image_sizes_px: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """(M, 4) xyxy of M annotations, whose images have (M, 2) or (2,) heights and widths."""
+    xy, wh = np.hsplit(table.boxes_px[rows], 2)
+    corners = np.concatenate([xy, xy + wh], axis=1) / image_sizes_px[..., [1, 0, 1, 0]]
+    return corners.clip(0, 1).astype(np.float32)
 
 
 def _readable_rows(table: AnnotationTable, folder: Path, annotation_file: Path) -> NDArray[np.int64]:

@@ -18,7 +18,9 @@ _SIXTEEN_BIT_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _QUARTER_TURNS = (5, 6, 7, 8)
 
 
-def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+def read_image(
+    path: str | os.PathLike[str], size: tuple[int, int] | None = None, *, min_side: int | None = None
+) -> NDArray[np.uint8]:
     """Reads an image file of any kind as 8-bit RGB.
 
     Grey, palette and CMYK images are converted, 16-bit samples keep their high byte, alpha is dropped. The EXIF
@@ -29,6 +31,8 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
     Args:
         path: the file.
         size: (height, width) that the annotations state, in pixels.
+        min_side: decode a JPEG at 1/2, 1/4 or 1/8 of its size, the smallest whose shorter side has so many pixels; by
+            default, and where none has, at its full size.
 
     Returns:
         (H, W, 3) RGB.
@@ -42,11 +46,24 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
             stored_size = image.height, image.width
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
             as_stored = orientation == 1 or (orientation in _QUARTER_TURNS and size == stored_size != stored_size[::-1])
+            if min_side is not None:
+                image.draft(None, (min_side, min_side))  # PIL keeps both sides at this size or above.
             return _to_rgb(image if as_stored else ImageOps.exif_transpose(image))
     except FileNotFoundError as error:
         raise FileNotFoundError(f"expected an image, found nothing at {os.fspath(path)}") from error
     except Exception as error:  # PIL's decoders raise anything from SyntaxError to struct.error on damaged files.
         raise ValueError(f"expected a readable image, found {os.fspath(path)}: {error}") from error
+
+
+def reduction(sizes: NDArray[np.int64], min_side: int) -> NDArray[np.int64]:
+    """(N,) 1, 2, 4 or 8: by how much the sides of JPEGs may be divided so that the shorter keeps `min_side` pixels.
+
+    Args:
+        sizes: (N, 2), in pixels.
+        min_side: in pixels.
+    """
+    possible = np.array([1, 2, 4, 8])
+    return np.asarray(possible[np.searchsorted(possible, sizes.min(axis=1) // min_side, side="right").clip(1) - 1])
 
 
 def image_sizes(path: str | os.PathLike[str]) -> tuple[tuple[int, int], ...]:

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import cv2
@@ -19,8 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.draws import Draw, Phase, draw
-from ofa_det.data.images import MID_GREY, stretch
+from ofa_det.data.draws import Draw, Phase, TrainingStream
+from ofa_det.data.image_cache import ReadImage, cached
+from ofa_det.data.images import MID_GREY, reduction, stretch
+from ofa_det.data.sampling import repeat_factors
 
 if TYPE_CHECKING:
     from ofa_det.data.augmentation import Augmenter
@@ -89,10 +92,13 @@ def training_loader(
     phase_of_step: Callable[[int], Phase] = main_phase,
     attachments: Attachments | None = None,
     num_workers: int = 0,
+    repeat_threshold: float = 0.0,
+    max_resolution: int | None = None,
+    cache_mb: int = 0,
 ) -> Iterator[Batch]:
     """Delivers the batches of steps `first_step` .. `first_step + num_steps - 1`.
 
-    Draw n of a run, see `ofa_det.data.draws.draw`, follows from (`seed`, n), so a step's batch follows from its number
+    Draw n of a run, see `ofa_det.data.draws`, follows from (`seed`, n), so a step's batch follows from its number
     alone: a resumed run sees what an uninterrupted one does, whatever the number of workers. An image whose pixels
     cannot be decoded is named in a warning, once, and delivered grey without boxes.
 
@@ -107,33 +113,43 @@ def training_loader(
         phase_of_step: step -> phase of training.
         attachments: gives what arrives in `Batch.attached`.
         num_workers: processes that prepare batches; 0 prepares them in this one.
+        repeat_threshold: share of the images below which a class is rare, see `ofa_det.data.sampling`.
+        max_resolution: the greatest of the whole run, in pixels; needed for reduced decoding.
+        cache_mb: memory for decoded images, in 10^6 bytes, shared by the workers; the batches are the same with and
+            without. Of a data set that does not fit, none is kept.
 
     Raises:
         ValueError: an argument is out of its range.
     """
-    if batch_size < 1 or first_step < 0 or num_steps < 0 or seed < 0 or num_workers < 0:
+    if batch_size < 1 or min(first_step, num_steps, seed, num_workers, cache_mb) < 0:
         raise ValueError(
-            "expected batch_size >= 1 and first_step, num_steps, seed, num_workers >= 0, found "
-            f"{batch_size}, {first_step}, {num_steps}, {seed}, {num_workers}"
+            "expected batch_size >= 1 and first_step, num_steps, seed, num_workers, cache_mb >= 0, found "
+            f"{batch_size}, {first_step}, {num_steps}, {seed}, {num_workers}, {cache_mb}"
         )
+    min_side = None
+    if augmentation.reduced_decoding:
+        if max_resolution is None:
+            raise ValueError("expected max_resolution with reduced_decoding, found none")
+        min_side = math.ceil(max_resolution * augmentation.largest_magnification)
     # Imported this late since albumentations takes seconds to load, but before the workers are forked, which share it.
     from ofa_det.data.augmentation import Augmenter
 
+    stream = TrainingStream(
+        seed,
+        num_images=len(dataset),
+        mosaic=augmentation.mosaic,
+        repeat_factors=repeat_factors(dataset, repeat_threshold) if repeat_threshold > 0 else None,
+    )
+
     def draws_of_step(step: int) -> list[Draw]:
         resolution, phase = resolution_of_step(step), phase_of_step(step)
-        return [
-            draw(
-                seed,
-                number,
-                num_images=len(dataset),
-                resolution=resolution,
-                phase=phase,
-                mosaic=augmentation.mosaic,
-            )
-            for number in range(step * batch_size, (step + 1) * batch_size)
-        ]
+        numbers = range(step * batch_size, (step + 1) * batch_size)
+        return [stream.draw(number, resolution=resolution, phase=phase) for number in numbers]
 
-    samples = _TrainingSamples(dataset, Augmenter(augmentation), attachments)
+    read = cached(
+        partial(dataset.image, min_side=min_side), _decoded_bytes(dataset, min_side), max_bytes=cache_mb * 10**6
+    )
+    samples = _TrainingSamples(dataset, read, Augmenter(augmentation), attachments)
     draws = (draws_of_step(step) for step in range(first_step, first_step + num_steps))
     return _deliver(samples, draws, num_workers)
 
@@ -160,7 +176,7 @@ def image_batches(
     for start in range(0, len(positions), batch_size):
         batch = []
         for index in positions[start : start + batch_size]:
-            image, problem = _image_or_grey(dataset, index)
+            image, problem = _image_or_grey(dataset, index, dataset.image)
             if problem:
                 logger.warning("%s; it is taken as grey", problem)
             batch.append(stretch(image, size))
@@ -175,10 +191,18 @@ def spread(length: int, limit: int | None) -> list[int]:
     return [number * length // count for number in range(count)]
 
 
-def _image_or_grey(dataset: CocoDataset, index: int) -> tuple[NDArray[np.uint8], str]:
+def _decoded_bytes(dataset: CocoDataset, min_side: int | None) -> NDArray[np.int64]:
+    """(N,) bytes that each image takes once it is decoded."""
+    sides = dataset.image_sizes
+    if min_side is not None:
+        sides = -(-sides // reduction(sides, min_side)[:, None])
+    return np.asarray(sides.prod(axis=1) * 3)
+
+
+def _image_or_grey(dataset: CocoDataset, index: int, read: ReadImage) -> tuple[NDArray[np.uint8], str]:
     """The image, or a grey one of its size and what is wrong with it."""
     try:
-        return dataset.image(index), ""
+        return read(index), ""
     except (ValueError, OSError) as error:
         return np.full((*dataset.image_size(index), 3), MID_GREY, np.uint8), str(error)
 
@@ -193,15 +217,18 @@ class _Sample(NamedTuple):
 class _TrainingSamples(Dataset[_Sample]):
     """Draw -> sample; runs in the worker processes."""
 
-    def __init__(self, dataset: CocoDataset, augmenter: Augmenter, attachments: Attachments | None) -> None:
+    def __init__(
+        self, dataset: CocoDataset, read: ReadImage, augmenter: Augmenter, attachments: Attachments | None
+    ) -> None:
         self._dataset = dataset
+        self._read = read
         self._augmenter = augmenter
         self._attachments = attachments
 
     def __getitem__(self, drawn: Draw) -> _Sample:
         images, problems = [], []
         for index in drawn.indices:
-            image, problem = _image_or_grey(self._dataset, index)
+            image, problem = _image_or_grey(self._dataset, index, self._read)
             images.append((image, Annotations.none() if problem else self._dataset.annotations(index)))
             if problem:
                 problems.append(problem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -58,28 +59,49 @@ def open_split(config: DataConfig, split: Split) -> CocoDataset:
         FileNotFoundError: no annotation file.
         ValueError: malformed annotations, missing images, or a split that is empty.
     """
-    if split not in get_args(Split):
-        raise ValueError(f"expected a split of {', '.join(get_args(Split))}, found {split!r}")
+    (dataset,) = open_splits(config, [split])
+    return dataset
+
+
+def open_splits(config: DataConfig, splits: Sequence[Split]) -> tuple[CocoDataset, ...]:
+    """Opens several splits, as `open_split` does; those of the training images read their annotation file once.
+
+    Raises:
+        FileNotFoundError: no annotation file.
+        ValueError: malformed annotations, missing images, or a split that is empty.
+    """
+    for split in splits:
+        if split not in get_args(Split):
+            raise ValueError(f"expected a split of {', '.join(get_args(Split))}, found {split!r}")
     root = Path(config.root)
     if not root.is_dir():
         raise FileNotFoundError(f"expected the folder of a COCO-format data set, found nothing at {root}")
-    if split == "val":
-        return _first(CocoDataset.open(root / config.val_annotations, root / config.val_images), config.limit)
-    dataset = _first(CocoDataset.open(root / config.train_annotations, root / config.train_images), config.limit)
-    if split == "train":
-        return dataset
+    training: CocoDataset | None = None
+    opened = []
+    for split in splits:
+        if split == "val":
+            opened.append(_first(CocoDataset.open(root / config.val_annotations, root / config.val_images), config))
+            continue
+        if training is None:
+            training = _first(CocoDataset.open(root / config.train_annotations, root / config.train_images), config)
+        opened.append(training if split == "train" else _part(training, config, split))
+    return tuple(opened)
+
+
+def _part(dataset: CocoDataset, config: DataConfig, split: Split) -> CocoDataset:
+    """The images that are held out, or those that are not."""
     held_out = _held_out(dataset, config.holdout_fraction)
     positions = np.flatnonzero(held_out if split == "holdout" else ~held_out)
     if not len(positions):
         raise ValueError(
-            f"expected images in the {split} split of {root}, found none with holdout_fraction "
+            f"expected images in the {split} split of {config.root}, found none with holdout_fraction "
             f"{config.holdout_fraction} of {len(dataset)} images; change holdout_fraction"
         )
     return dataset.subset(positions)
 
 
-def _first(dataset: CocoDataset, limit: int | None) -> CocoDataset:
-    return dataset if limit is None else dataset.subset(np.arange(min(limit, len(dataset))))
+def _first(dataset: CocoDataset, config: DataConfig) -> CocoDataset:
+    return dataset if config.limit is None else dataset.subset(np.arange(min(config.limit, len(dataset))))
 
 
 def _held_out(dataset: CocoDataset, fraction: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:

@@ -1,45 +1,67 @@
-"""Training losses of one network's output against matched anchors, and against a teacher's output."""
+"""Training losses of one network's output against its targets, and against a teacher's output."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ofa_det.detection.assignment import IGNORED, MatchedTargets
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.boxes import generalised_iou
 from ofa_det.detection.detections import DetectorOutput
+from ofa_det.detection.targets import IGNORED, Targets
+
+ClassificationLoss = Literal["varifocal", "quality_focal", "hard_negatives"]
+Distillation = Literal["adds", "replaces"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
     """Weights of the losses.
 
+    `varifocal` (VarifocalNet, equation 2): a positive weighs as much as its score should be. `quality_focal`
+    (Generalized Focal Loss, equation 5): everything weighs by how wrong it is. `hard_negatives` (SSD, section 2.2):
+    cross entropy of the positives and of the worst negatives of each image.
+
     Args:
-        focal_gamma: exponent by which easy negatives are played down (Focal Loss, equation 4).
-        focal_alpha: weight of the negatives; a positive weighs as much as its score should be.
+        classification: varifocal, quality_focal or hard_negatives.
+        focal_gamma: exponent of the error by which varifocal weighs negatives and quality_focal everything; 0 gives
+            plain cross entropy.
+        focal_alpha: of varifocal, weight of the negatives.
+        negatives_per_positive: of hard_negatives.
         box_weight: factor of the generalised-IoU loss.
-        distill_weight: factor of the losses against the teacher, on matched anchors only (distilling all anchors
-            hurts light detectors).
+        distill_weight: factor of the losses against the teacher.
+        distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all anchors
+            hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2), in both losses; then
+            on all anchors, since matched ones alone do not tell what is background.
     """
 
+    classification: ClassificationLoss = "varifocal"
     focal_gamma: float = 2.0
     focal_alpha: float = 0.75
+    negatives_per_positive: float = 3.0
     box_weight: float = 2.0
     distill_weight: float = 1.0
+    distillation: Distillation = "adds"
 
     def __post_init__(self) -> None:
-        for name in ("focal_gamma", "focal_alpha", "box_weight", "distill_weight"):
+        if self.classification not in get_args(ClassificationLoss):
+            known = ", ".join(get_args(ClassificationLoss))
+            raise ValueError(f"expected a classification loss of {known}, found {self.classification!r}")
+        for name in ("focal_gamma", "focal_alpha", "negatives_per_positive", "box_weight", "distill_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
+        if self.distillation not in get_args(Distillation):
+            raise ValueError(f"expected distillation to be adds or replaces, found {self.distillation!r}")
+        if self.distillation == "replaces" and self.distill_weight == 0:
+            raise ValueError("expected distill_weight > 0 where distillation replaces the labels, found 0; let it add")
 
 
 class DetectionLosses(NamedTuple):
-    """Scalar losses, weighted, each per positive anchor of the batch."""
+    """Scalar losses, weighted, each over the normaliser of the targets."""
 
     classification: Tensor
     box: Tensor
@@ -52,12 +74,9 @@ class DetectionLosses(NamedTuple):
 
 
 def detection_losses(
-    output: DetectorOutput, targets: MatchedTargets, config: LossConfig, teacher: DetectorOutput | None = None
+    output: DetectorOutput, targets: Targets, config: LossConfig, teacher: DetectorOutput | None = None
 ) -> DetectionLosses:
-    """Varifocal and generalised-IoU losses, and with a teacher the distance to it on the positive anchors.
-
-    The score to learn is the IoU of the predicted box with its object, so that better boxes rank higher. It is the
-    weight as well: where the box misses its object, the anchor's class is not trained, neither up nor down.
+    """Classification and generalised-IoU losses, and with a teacher the distance to it beside or instead of them.
 
     Args:
         output: of the network that trains.
@@ -66,30 +85,42 @@ def detection_losses(
         teacher: output of a stronger network on the same images and anchors.
 
     Returns:
-        Scalar losses; zero boxes in the batch give a box loss of zero.
+        Scalar losses; zero boxes in the batch give a box loss of zero. Where the teacher replaces the labels, all is
+        distillation.
     """
     positive = targets.positive
-    count = positive.sum().clamp(min=1)
+    replaced = teacher is not None and config.distillation == "replaces"
     boxes = decode(output.box_codes[positive], targets.anchors)
-    iou, overlap = generalised_iou(boxes, targets.boxes)
-    box = config.box_weight * (1 - overlap).sum() / count
+    _, overlap = generalised_iou(boxes, targets.boxes)
+    box = config.box_weight * (targets.weights * (1 - overlap)).sum() / targets.normaliser
 
     one_hot = F.one_hot(targets.classes, output.logits.shape[-1])
     wanted, answers = torch.zeros_like(output.logits), torch.zeros_like(output.logits, dtype=torch.bool)
-    wanted[positive], answers[positive] = one_hot * iou.detach().unsqueeze(-1), one_hot.bool()
-    trained = (targets.matches != IGNORED).unsqueeze(-1)
-    classification = (_varifocal_loss(output.logits, wanted, answers, config) * trained).sum() / count
+    wanted[positive], answers[positive] = one_hot * targets.scores.unsqueeze(-1), one_hot.bool()
+    if teacher is not None and replaced:
+        wanted = teacher.logits.sigmoid()
+    trained = targets.owners != IGNORED
+    if config.classification == "hard_negatives":
+        elements = _with_hard_negatives(output.logits, wanted, positive, trained, config.negatives_per_positive)
+    else:
+        loss = _varifocal if config.classification == "varifocal" else _quality_focal
+        elements = loss(output.logits, wanted, answers, config) * trained.unsqueeze(-1)
+    classification = elements.sum() / targets.normaliser
 
     distillation = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
-        soft = teacher.logits[positive].sigmoid()
         _, agreement = generalised_iou(boxes, decode(teacher.box_codes[positive], targets.anchors))
-        classes = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="sum")
-        distillation = config.distill_weight * (classes + config.box_weight * (1 - agreement).sum()) / count
+        if replaced:
+            apart = config.box_weight * (targets.weights * (1 - agreement)).sum() / targets.normaliser
+            return DetectionLosses(distillation, distillation, config.distill_weight * (classification + apart))
+        soft = teacher.logits[positive].sigmoid()
+        classes = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
+        apart = classes + config.box_weight * (1 - agreement)
+        distillation = config.distill_weight * (targets.weights * apart).sum() / targets.normaliser
     return DetectionLosses(classification, box, distillation)
 
 
-def _varifocal_loss(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
+def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
     """Element-wise varifocal loss (VarifocalNet, equation 2).
 
     Differs from the paper: what is positive is told by `answers`, not by a wanted score above 0.
@@ -103,3 +134,26 @@ def _varifocal_loss(logits: Tensor, wanted: Tensor, answers: Tensor, config: Los
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     negative = config.focal_alpha * logits.detach().sigmoid() ** config.focal_gamma
     return torch.where(answers, wanted, negative) * cross_entropy
+
+
+def _quality_focal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
+    """Element-wise quality focal loss (Generalized Focal Loss, equation 5); arguments as of `_varifocal`."""
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    return (logits.detach().sigmoid() - wanted).abs() ** config.focal_gamma * cross_entropy
+
+
+def _with_hard_negatives(logits: Tensor, wanted: Tensor, positive: Tensor, trained: Tensor, ratio: float) -> Tensor:
+    """Cross entropy (B, A) of the positives, and of the negatives that cost most (SSD, section 2.2).
+
+    Args:
+        logits: (B, A, C).
+        wanted: (B, A, C) scores to learn.
+        positive: (B, A) bool.
+        trained: (B, A) bool, which are not ignored.
+        ratio: negatives taken for each positive of an image; of an image without objects, as for one positive.
+    """
+    costs = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").sum(dim=-1)
+    negative = trained & ~positive
+    rank = costs.detach().masked_fill(~negative, -1).argsort(dim=1, descending=True).argsort(dim=1)
+    taken = ratio * positive.sum(dim=1, keepdim=True).clamp(min=1)
+    return costs * (positive | (negative & (rank < taken)))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.layers import BATCH_NORM_EPSILON, Layer
+from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import LayerPlan
 
 # Positions of (ty, tx, th, tw) in our (dx, dy, dw, dh).
@@ -67,7 +67,7 @@ def _fold(layer: Layer, weights: Mapping[str, NDArray[np.float32]]) -> Convoluti
             _weight(weights, f"{layer.name}.norm.{key}", (out,)).astype(np.float64)
             for key in ("weight", "bias", "running_mean", "running_var")
         )
-        scale = gamma / np.sqrt(variance + BATCH_NORM_EPSILON)
+        scale = gamma / np.sqrt(variance + layer.batch_norm_epsilon)
         kernel, bias = kernel * scale[:, None, None, None], np.asarray(beta - mean * scale)
     else:
         bias = _weight(weights, f"{owner}.bias", (out,))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, cast
 
 import torch
@@ -13,21 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ofa_det.arch.detector import DetectorConfig, detector_plan
-from ofa_det.arch.layers import BATCH_NORM_EPSILON, RESIZE_FACTOR, Activation, Layer
+from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer
 from ofa_det.arch.plan import IMAGES, LayerPlan
 from ofa_det.arch.space import OneSubnet, Subnets
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.detection.anchors import anchor_boxes
 from ofa_det.detection.detections import DetectorOutput
+from ofa_det.detection.targets import AnchorGrid
 from ofa_det.elastic.layers import BATCH_NORM_MOMENTUM, convolve, initial_std
 
 _ACTIVATIONS: dict[Activation, Callable[[Tensor], Tensor]] = {
     "none": lambda features: features,
-    "relu": F.relu,
-    "relu6": F.relu6,
-    "hswish": F.hardswish,
-    "hsigmoid": F.hardsigmoid,
+    "relu": partial(F.relu, inplace=True),
+    "relu6": partial(F.relu6, inplace=True),
+    "hswish": partial(F.hardswish, inplace=True),
+    "hsigmoid": partial(F.hardsigmoid, inplace=True),
 }
+"""In place, since nothing else reads what a layer gives before its activation."""
 
 PRIOR_PROBABILITY = 0.01
 """Class probability of an untrained detector (Focal Loss, section 3.3)."""
@@ -62,6 +65,11 @@ class DetectionNetwork(nn.Module, ABC):
         self._init_predictors()
         self.to(memory_format=torch.channels_last)
 
+    @property
+    def convolutions(self) -> Mapping[str, Convolution]:
+        """What stands under the name of each weighted layer."""
+        return self._by_layer
+
     def plan(self, subnet: SubnetConfig) -> LayerPlan:
         """The layers of a subnet."""
         return detector_plan(self.config, subnet)
@@ -69,6 +77,13 @@ class DetectionNetwork(nn.Module, ABC):
     def anchors(self, subnet: SubnetConfig) -> Tensor:
         """(A, 4) (cx, cy, w, h), normalised."""
         return anchor_boxes(self.plan(subnet).feature_sizes, self.config.anchor_sizes)
+
+    def grid(self, subnet: SubnetConfig) -> AnchorGrid:
+        """The anchors, with what an assigner needs to know of their levels."""
+        plan = self.plan(subnet)
+        return AnchorGrid(
+            boxes=self.anchors(subnet), feature_sizes=plan.feature_sizes, per_cell=plan.anchors_per_cell
+        )
 
     @abstractmethod
     def extract(self, subnet: SubnetConfig) -> Detector:
@@ -163,7 +178,7 @@ class StaticConvolution(nn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
         out = layer.out_channels
-        self.norm = nn.BatchNorm2d(out, BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM) if layer.batch_norm else None
+        self.norm = nn.BatchNorm2d(out, layer.batch_norm_epsilon, BATCH_NORM_MOMENTUM) if layer.batch_norm else None
         self.bias: nn.Parameter | None = None
         if layer.weights_of is not None:
             return

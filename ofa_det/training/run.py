@@ -22,14 +22,15 @@ from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
-from ofa_det.data.anchors import choose_anchors
+from ofa_det.data.anchors import fit_space
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import Batch, training_loader
-from ofa_det.data.splits import open_split
+from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
@@ -38,7 +39,7 @@ from ofa_det.training.state import CHECKPOINT_FILE
 from ofa_det.training.validation import Validator
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = ("output", "resume", "num_workers", "checkpoint_every", "validate_every", "accelerator")
+MAY_CHANGE = ("output", "resume", "num_workers", "cache_mb", "checkpoint_every", "validate_every", "accelerator")
 """Options that a resumed run may have otherwise than the run began."""
 
 
@@ -111,9 +112,12 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
     space = read_space(config.space)
     if subnet is not None:
         check_subnet(subnet, space, of=config.space)
-    anchor_sizes = choose_anchors(config.anchors, dataset, space, seed=config.seed)
-    detector_config = DetectorConfig.of(space, num_classes=len(dataset.categories), anchor_sizes=anchor_sizes)
+    detector_config = DetectorConfig(
+        num_classes=len(dataset.categories), space=fit_space(config.anchors, dataset, space, seed=config.seed)
+    )
     network = Supernet(detector_config) if subnet is None else Detector(detector_config, subnet, config.resolutions)
+    if config.pretrained is not None:
+        logger.info("%s", load_pretrained(network, config.pretrained, categories=dataset.categories))
     return network, ModelDescription(
         detector=detector_config,
         subnet=subnet,
@@ -137,8 +141,9 @@ def _shipped(
 def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     """Images to train on and to validate on; a supernet leaves those for the search alone and is watched on them."""
     if config.subnet is None and config.data.holdout_fraction > 0:
-        return open_split(config.data, "fit"), open_split(config.data, "holdout")
-    training, validation = open_split(config.data, "train"), open_split(config.data, "val")
+        fit, holdout = open_splits(config.data, ["fit", "holdout"])
+        return fit, holdout
+    training, validation = open_splits(config.data, ["train", "val"])
     check_categories(
         validation.categories,
         training.categories,
@@ -160,6 +165,9 @@ def _batches(config: TrainConfig, network: DetectionNetwork, dataset: CocoDatase
         seed=config.seed,
         augmentation=config.augmentation,
         num_workers=config.num_workers,
+        repeat_threshold=config.sampling.repeat_threshold,
+        max_resolution=max(network.subnets.resolutions),
+        cache_mb=config.cache_mb,
     )
 
 

@@ -244,6 +244,16 @@ def test_padding_is_that_of_the_backbone_alone() -> None:
     assert plan["neck.down"].margins[0] == (0, 1)
 
 
+def test_the_epsilon_of_batch_norms_is_that_of_the_backbone_alone() -> None:
+    detector = pyramid(backbone=replace(PYRAMID.backbone, batch_norm_epsilon=1e-3))
+    layers = [*detector_plan(detector, PYRAMID.largest(64)).layers, *elastic_layers(detector)]
+    for layer in layers:
+        of_backbone = layer.name.startswith("backbone.") and layer.batch_norm
+        assert layer.batch_norm_epsilon == (1e-3 if of_backbone else 1e-5), layer.name
+    with pytest.raises(ValueError, match="expected batch_norm_epsilon > 0, found 0"):
+        replace(PYRAMID.backbone, batch_norm_epsilon=0)
+
+
 def test_a_level_of_another_stride_is_refused() -> None:
     levels = (PYRAMID.levels[0], replace(PYRAMID.levels[1], stride=16))
     with pytest.raises(
@@ -396,3 +406,26 @@ def test_broken_detectors_are_refused() -> None:
         DetectorConfig(num_classes=3, space=SPACE)
     with pytest.raises(ValueError, match="anchors of 6 levels, found 2"):
         DetectorConfig.of(SPACE, num_classes=3, anchor_sizes=ssd_anchor_sizes(2))
+    unequal = (PYRAMID.levels[0], replace(PYRAMID.levels[1], anchors=ANCHORS[:1]))
+    with pytest.raises(ValueError, match=r"shared head, found \[2, 1\]; state as many on each, fit them to this"):
+        pyramid(levels=unequal)
+
+
+def test_a_level_left_out_costs_nothing_and_changes_nothing_else() -> None:
+    sizes = ssd_anchor_sizes()
+    pruned = DetectorConfig.of(SPACE, num_classes=80, anchor_sizes=(*sizes[:3], (), (), ()))
+    subnet = SPACE.smallest(320)
+    plan, whole = detector_plan(pruned, subnet), detector_plan(DETECTOR, subnet)
+    assert pruned.anchor_sizes == sizes[:3]
+    parts = ("neck.extra1", "neck.extra2", "neck.extra3", "head.levels.3", "head.levels.4", "head.levels.5")
+    assert plan.layers == tuple(layer for layer in whole.layers if not layer.name.startswith(parts))
+    assert plan.feature_sizes == ((20, 20), (10, 10), (5, 5))
+    # Where a level between others goes, the head counts those that stay, and the chain of nodes is whole.
+    without = detector_plan(DetectorConfig.of(SPACE, num_classes=80, anchor_sizes=(sizes[0], (), *sizes[2:])), subnet)
+    assert without["head.levels.1.box.0"].inputs == ("neck.extra0.expand",)
+    assert [layer.name for layer in without.layers if layer.name.startswith("neck")] == [
+        layer.name for layer in whole.layers if layer.name.startswith("neck")
+    ]
+    assert elastic_layers(pruned) == tuple(
+        layer for layer in elastic_layers(DETECTOR) if not layer.name.startswith(parts)
+    )

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from ofa_det.arch.layers import LayerSpec
-from ofa_det.arch.levels import HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes, with_anchors
+from ofa_det.arch.levels import AnchorRecall, HeadConfig, LevelSpec, NodeSpec, Recall, ssd_anchor_sizes, with_anchors
 
 
 def test_ssd_anchors_by_hand() -> None:
@@ -102,3 +102,12 @@ def test_names_that_are_no_words_are_refused(name: str) -> None:
 def test_a_tower_keeps_the_size(spec: LayerSpec) -> None:
     with pytest.raises(ValueError, match="tower of conv and depthwise layers of stride 1"):
         HeadConfig(tower=(spec,))
+
+
+def test_recall_of_groups() -> None:
+    classes = tuple(Recall(boxes=boxes, recalled=recalled) for boxes, recalled in ((4, 3), (0, 0), (6, 1)))
+    recall = AnchorRecall(classes=classes, levels=(Recall(boxes=10, recalled=4),), mean_iou=0.4)
+    assert recall.all_boxes == Recall(boxes=10, recalled=4)
+    assert [group.fraction for group in classes] == [0.75, 1.0, pytest.approx(1 / 6)]
+    # A class without boxes has nothing to miss.
+    assert recall.worst_classes() == [2, 0]

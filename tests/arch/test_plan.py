@@ -149,3 +149,15 @@ def test_padding_holds_until_it_is_changed() -> None:
     found.padding = "same"
     found.append("b", "conv", 8, kernel_size=3, stride=2)
     assert [layer.margins[0] for layer in found.layers] == [(1, 1), (0, 1)]
+
+
+def test_an_epsilon_holds_for_batch_norms_until_it_is_changed() -> None:
+    found = PlanBuilder(32)
+    found.batch_norm_epsilon = 1e-3
+    found.append("a", "conv", 8, batch_norm=True)
+    found.append("b", "conv", 8)
+    found.batch_norm_epsilon = 1e-4
+    found.append("c", "conv", 8, batch_norm=True)
+    plan = LayerPlan(resolution=32, layers=found.layers)
+    assert [layer.batch_norm_epsilon for layer in plan.layers] == [1e-3, 1e-5, 1e-4]
+    assert {layer.batch_norm_epsilon for layer in plan.folded().layers} == {1e-5}

@@ -8,7 +8,6 @@ import time
 import pytest
 
 import ofa_det.training.loop as loop
-from ofa_det.arch.detector import DetectorConfig
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.files import write_json
 from ofa_det.artefacts.model_file import read_description
@@ -72,8 +71,9 @@ def test_a_run_folder_is_complete(supernet, tiny_space):
     assert all(record["loss"] > 0 for record in records if "loss" in record)
     assert len(list((supernet / "pictures").iterdir())) == 2
     description = load_supernet(supernet).description
-    detector = DetectorConfig.of(tiny_space, num_classes=4, anchor_sizes=description.detector.anchor_sizes)
-    assert description.detector == detector
+    assert description.detector.num_classes == 4
+    assert description.detector.space.backbone == tiny_space.backbone
+    assert 1 <= sum(map(len, description.detector.anchor_sizes)) <= 4 + 1
     assert description.categories == CATEGORIES
     assert description.holdout_fraction == 0.3
 

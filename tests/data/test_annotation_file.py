@@ -113,3 +113,35 @@ def test_files_that_are_not_there_or_not_json(tmp_path):
     (tmp_path / "list.json").write_text(json.dumps([]))
     with pytest.raises(ValueError, match="expected a JSON object"):
         read_annotation_file(tmp_path / "list.json")
+
+
+def test_polygons_are_not_read_and_change_nothing(coco):
+    """Of any form and anywhere in their entry; nor does a text that looks like one."""
+    segments = [[[1.5, 2, 3e2, -4]], [], [[1, 2], [3, 4.25]], {"counts": [1, 2, 3], "size": [40, 80]}, None, "RLE"]
+    coco.add_image(1)
+    for number, segment in enumerate(segments):
+        coco.add_box(1, [number, 1, 5, 5])
+        coco.content["annotations"][-1] |= {"segmentation": segment, "area": 7 + number}
+    coco.content["categories"][0]["name"] = 'a "segmentation": [[1, 2]]'
+    for layout in ({}, {"indent": 1}, {"separators": (",", ":")}):
+        coco.annotation_file.write_text(json.dumps(coco.content, **layout))
+        table = read_annotation_file(coco.annotation_file)
+        assert table.boxes_px[:, 0].tolist() == [0, 1, 2, 3, 4, 5]
+        assert table.areas.tolist() == [7, 8, 9, 10, 11, 12]
+        assert table.categories[1].name == 'a "segmentation": [[1, 2]]'
+
+
+def test_a_mistake_after_polygons_is_found_at_its_place_in_the_file(tmp_path):
+    text = '{"annotations": [{"segmentation": [[1, 2, 3, 4]],, "id": 1}]}'
+    (tmp_path / "broken.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"char {text.index(',,') + 1}\)"):
+        read_annotation_file(tmp_path / "broken.json")
+
+
+def test_the_first_wrong_field_of_many_is_named(coco):
+    coco.add_image(1)
+    for number in range(50):
+        coco.add_box(1, [1, 1, 5, 5])
+        coco.content["annotations"][number]["area"] = 3 if number < 30 else "large"
+    with pytest.raises(ValueError, match=r"expected 'area' of type int or float in annotations\[30\], found 'large'"):
+        coco.open()

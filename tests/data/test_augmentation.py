@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from ofa_det.data.annotations import Annotations
-from ofa_det.data.augmentation import MIN_VISIBILITY, Augmenter
+from ofa_det.data.augmentation import Augmenter
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.images import MID_GREY, stretch
+from ofa_det.data.windows import MIN_VISIBILITY
 
 NOTHING = {"horizontal_flip": 0, "zoom": 0, "colour_jitter": 0, "hue_jitter": 0}
 ZOOM_ONLY = NOTHING | {"zoom": 1}
@@ -155,6 +156,14 @@ def test_tiles_of_a_mosaic_are_varied_each_on_its_own():
     assert len(places) == 4
 
 
+def test_the_largest_magnification_is_that_of_the_smallest_window():
+    assert AugmentationConfig(zoom=0).largest_magnification == 1
+    window = AugmentationConfig(max_magnification=2, aspect_jitter=1.44)
+    assert window.largest_magnification == pytest.approx(2.4)
+    assert AugmentationConfig(iou_crop=0.5).largest_magnification == pytest.approx(1 / 0.3)
+    assert AugmentationConfig(min_magnification=0.2, max_magnification=0.5).largest_magnification == 1
+
+
 def test_two_images_are_no_sample(image):
     with pytest.raises(ValueError, match="expected one image or the four of a mosaic, found 2"):
         Augmenter(AugmentationConfig())([(image, Annotations.none())] * 2, resolution=32, seed=0)
@@ -166,6 +175,9 @@ def test_two_images_are_no_sample(image):
         {"horizontal_flip": 1.5},
         {"zoom": -0.1},
         {"mosaic": 2},
+        {"iou_crop": -1},
+        {"zoom_out": 1.1},
+        {"max_zoom_out": 0.5},
         {"min_magnification": 2.0, "max_magnification": 1.0},
         {"aspect_jitter": 0.9},
         {"colour_jitter": 1.0},

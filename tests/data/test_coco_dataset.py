@@ -50,6 +50,31 @@ def test_box_sizes_are_normalised_and_without_crowds(coco):
     assert coco.open().box_sizes().tolist() == [[0.25, 0.5]]
 
 
+def test_objects_are_all_boxes_but_crowds_with_their_images(coco):
+    for image_id in (1, 2, 3, 4):
+        coco.add_image(image_id)
+    coco.add_box(4, [8, 4, 8, 8], category_id=7)
+    coco.add_box(2, [0, 0, 80, 40], iscrowd=1)
+    coco.add_box(2, [40, 10, 20, 20])
+    coco.add_box(1, [0, 0, 80, 40])
+    coco.add_box(2, [0, 0, 40, 40], category_id=7)
+    dataset = coco.open()
+    objects = dataset.objects()
+    np.testing.assert_allclose(
+        objects.boxes, [[0, 0, 1, 1], [0.5, 0.25, 0.75, 0.75], [0, 0, 0.5, 1], [0.1, 0.1, 0.2, 0.3]], rtol=1e-6
+    )
+    assert objects.labels.tolist() == [0, 0, 1, 1]
+    assert objects.images.tolist() == [0, 1, 1, 3]
+    assert (objects.boxes.dtype, len(objects)) == (np.float32, 4)
+    turned = dataset.subset(np.array([3, 2, 1])).objects()
+    assert turned.labels.tolist() == [1, 0, 1]
+    assert turned.images.tolist() == [0, 2, 2]
+    for index in range(4):
+        of_image = dataset.annotations(index)
+        assert np.array_equal(of_image.boxes[~of_image.ignored], objects.boxes[objects.images == index])
+    assert dataset.subset(np.array([2])).objects().boxes.shape == (0, 4)
+
+
 def test_ground_truth_of_a_subset_is_limited_to_it(coco):
     for image_id in (1, 2):
         coco.add_image(image_id)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa_det.data.images import image_sizes, read_image, stretch
+from ofa_det.data.images import image_sizes, read_image, reduction, stretch
 
 LEFT, RIGHT = (250, 10, 10), (10, 10, 250)
 
@@ -99,3 +99,24 @@ def test_stretch_is_opencv_bilinear_without_letterbox():
     image = np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)
     assert np.array_equal(stretch(image, (20, 40)), cv2.resize(image, (40, 20), interpolation=cv2.INTER_LINEAR))
     assert stretch(image, (30, 50)) is image
+
+
+def test_a_jpeg_is_decoded_at_the_smallest_size_that_keeps_its_shorter_side(two_sided, tmp_path):
+    two_sided.resize((330, 162)).save(tmp_path / "a.jpg", quality=95)
+    two_sided.resize((330, 162)).save(tmp_path / "a.png")
+    for min_side, shape in ((163, (162, 330)), (82, (162, 330)), (81, (81, 165)), (41, (81, 165)), (20, (21, 42))):
+        image = read_image(tmp_path / "a.jpg", min_side=min_side)
+        assert image.shape == (*shape, 3)
+        assert near(image[shape[0] // 2, shape[1] // 8], LEFT)
+        factors = reduction(np.array([[162, 330], [330, 162]]), min_side)
+        assert (-(-np.array([162, 330]) // factors[0])).tolist() == list(shape)
+        assert factors[1] == factors[0]
+        assert read_image(tmp_path / "a.png", min_side=min_side).shape == (162, 330, 3)
+
+
+def test_a_reduced_image_is_turned_and_compared_by_its_full_size(two_sided, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    two_sided.resize((320, 160)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    assert read_image(tmp_path / "a.jpg", min_side=40).shape == (80, 40, 3)
+    assert read_image(tmp_path / "a.jpg", (160, 320), min_side=40).shape == (40, 80, 3)

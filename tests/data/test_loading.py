@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.draws import Draw
@@ -121,6 +122,62 @@ def test_workers_do_not_change_batches_or_global_random_state(dataset):
     together = batches(dataset, num_workers=2, **changes)
     assert torch.equal(state, torch.get_rng_state())
     assert all(same(a, b) for a, b in zip(alone, together, strict=True))
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_cache_changes_no_batch(dataset, num_workers):
+    """Nor one whose image has the size of the input already, so that its pixels pass unstretched."""
+    changes = {"num_steps": 9, "augmentation": AugmentationConfig(mosaic=0.3, iou_crop=0.3, zoom_out=0.3)}
+    plain = batches(dataset, **changes)
+    kept = batches(dataset, **changes, cache_mb=1, num_workers=num_workers)
+    assert all(same(a, b) for a, b in zip(plain, kept, strict=True))
+
+
+@pytest.mark.parametrize("augmentation", [AugmentationConfig(zoom=0), AugmentationConfig(zoom=0, colour_jitter=0)])
+def test_kept_pixels_survive_augmentation_at_their_own_size(coco, augmentation):
+    coco.add_image(1, width=40, height=40)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)).save(coco.images / "1.png")
+    changes = {"num_steps": 9, "resolution_of_step": lambda step: 40, "augmentation": augmentation}
+    plain, kept = batches(coco.open(), **changes), batches(coco.open(), **changes, cache_mb=1)
+    assert all(same(a, b) for a, b in zip(plain, kept, strict=True))
+
+
+def test_rare_classes_come_more_often(coco):
+    """Of 16 images one shows the class `late`: at a threshold of 1 it comes 4 times in an epoch of 19."""
+    for image_id in range(16):
+        coco.add_image(image_id)
+    coco.add_box(5, [5, 5, 60, 30], category_id=7)
+    plain = AugmentationConfig(zoom=0)
+    dataset = coco.open()
+    for num_workers in (0, 1):
+        (epoch,) = batches(
+            dataset, num_steps=1, batch_size=19, repeat_threshold=1.0, augmentation=plain, num_workers=num_workers
+        )
+        assert sum(len(labels) for labels in epoch.labels) == 4
+
+
+def test_reduced_decoding_leaves_small_images_as_they_are(coco):
+    """One image is large enough for half its size at the greatest resolution; stretching it then loses less."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (400, 400), dtype=np.uint8))
+    for number, side in enumerate((64, 400)):
+        coco.add_image(number, width=side, height=side, file_name=f"{number}.jpg")
+        noise.resize((side, side)).save(coco.images / f"{number}.jpg")
+    dataset = coco.open()
+    plain = {"horizontal_flip": 0, "zoom": 0, "colour_jitter": 0, "hue_jitter": 0}
+    changes = {"num_steps": 1, "batch_size": 2, "resolution_of_step": lambda step: 64}
+    full, reduced, kept = (
+        batches(dataset, **changes, max_resolution=128, augmentation=AugmentationConfig(**plain, **more), cache_mb=mb)[
+            0
+        ]
+        for more, mb in (({}, 0), ({"reduced_decoding": True}, 0), ({"reduced_decoding": True}, 1))
+    )
+    assert same(reduced, kept)
+    differing = [not torch.equal(a, b) for a, b in zip(full.images, reduced.images, strict=True)]
+    assert sorted(differing) == [False, True]
+    one = differing.index(True)
+    assert reduced.images[one].float().std() < 0.8 * full.images[one].float().std()
+    with pytest.raises(ValueError, match="expected max_resolution with reduced_decoding"):
+        batches(dataset, augmentation=AugmentationConfig(reduced_decoding=True))
 
 
 @pytest.mark.parametrize(("num_workers", "mosaic"), [(0, 0), (2, 0), (0, 1)])

@@ -1,8 +1,10 @@
 import json
+from unittest.mock import Mock
 
 import pytest
 
-from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.splits import DataConfig, open_split, open_splits
 
 
 @pytest.fixture
@@ -30,6 +32,16 @@ def test_train_is_fit_and_holdout(root):
     assert len(holdout) == 10
     assert sorted(fit + holdout) == ids(open_split(data, "train")) == list(range(1, 41))
     assert ids(open_split(data, "holdout")) == holdout
+
+
+def test_splits_that_open_together_read_their_file_once(root, monkeypatch):
+    data = config(root, holdout_fraction=0.25)
+    splits = ["holdout", "val", "fit", "train"]
+    alone = [ids(open_split(data, split)) for split in splits]
+    read = Mock(side_effect=CocoDataset.open)
+    monkeypatch.setattr(CocoDataset, "open", read)
+    assert [ids(dataset) for dataset in open_splits(data, splits)] == alone
+    assert sorted(call.args[0].name for call in read.call_args_list) == ["train.json", "val.json"]
 
 
 def test_a_larger_holdout_contains_the_smaller(root):

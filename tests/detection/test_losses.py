@@ -1,46 +1,107 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from ofa_det.detection.assignment import BACKGROUND, IGNORED, MatchedTargets
 from ofa_det.detection.box_coder import encode
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import LossConfig, detection_losses
+from ofa_det.detection.targets import BACKGROUND, IGNORED, Targets
 
 ANCHOR = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
 BOX = torch.tensor([[0.3, 0.3, 0.7, 0.7]])
 
 
-def one_positive(matches: list[int]) -> MatchedTargets:
-    return MatchedTargets(matches=torch.tensor([matches]), classes=torch.tensor([1]), boxes=BOX, anchors=ANCHOR)
+def one_positive(owners: list[int], score: float = 1.0, normaliser: float = 1.0) -> Targets:
+    """One anchor answers for an object of class 1."""
+    return Targets(
+        owners=torch.tensor([owners]),
+        classes=torch.tensor([1]),
+        boxes=BOX,
+        anchors=ANCHOR,
+        scores=torch.tensor([score]),
+        weights=torch.tensor([score]),
+        normaliser=torch.tensor(normaliser),
+    )
+
+
+def even_chances(anchors: int) -> DetectorOutput:
+    """Every anchor gives itself, and 1/2 for both classes."""
+    return DetectorOutput(torch.zeros(1, anchors, 4), torch.zeros(1, anchors, 2, requires_grad=True))
 
 
 def test_varifocal_loss_by_hand() -> None:
-    targets = one_positive([0, BACKGROUND])
-    codes = torch.zeros(1, 2, 4)  # the anchor itself, which is the object: IoU 1
-    losses = detection_losses(DetectorOutput(codes, torch.zeros(1, 2, 2)), targets, LossConfig())
+    losses = detection_losses(even_chances(2), one_positive([0, BACKGROUND]), LossConfig())
     # p = 1/2 everywhere: the positive weighs its wanted score 1, each of three negatives 0.75 (1/2)^2, all times ln 2.
     assert losses.classification.item() == pytest.approx((1 + 3 * 0.75 * 0.25) * math.log(2), rel=1e-4)
 
 
-def test_the_score_to_learn_is_the_iou_of_the_predicted_box() -> None:
-    codes = encode(torch.tensor([[0.3, 0.3, 0.5, 0.7]]), ANCHOR)[None]  # half of the object
-    logits = torch.zeros(1, 1, 2, requires_grad=True)
-    detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig()).classification.backward()
-    # At p = 1/2 = IoU the wanted class is where it should be; the other class is pushed down.
-    assert logits.grad[0, 0].tolist() == [pytest.approx(0.75 * 0.25 * 0.5, rel=1e-4), pytest.approx(0.0, abs=1e-5)]
+def test_quality_focal_loss_by_hand() -> None:
+    losses = detection_losses(
+        even_chances(2), one_positive([0, BACKGROUND], score=0.75), LossConfig(classification="quality_focal")
+    )
+    # Errors 1/4 of the positive and 1/2 of three negatives, squared, all times ln 2 (cross entropy at p = 1/2).
+    assert losses.classification.item() == pytest.approx((1 / 16 + 3 / 4) * math.log(2), rel=1e-4)
 
 
-def test_a_positive_whose_box_misses_its_object_is_not_background() -> None:
-    codes = encode(torch.tensor([[0.8, 0.8, 0.9, 0.9]]), ANCHOR)[None]
-    logits = torch.zeros(1, 1, 2, requires_grad=True)
-    losses = detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig())
+def test_hard_negatives_by_hand() -> None:
+    config = LossConfig(classification="hard_negatives", negatives_per_positive=2)
+    logits = torch.full((1, 6, 2), -20.0)
+    logits[0, 0, 1], logits[0, 2, 0], logits[0, 4, 0], logits[0, 5, 0] = 0.0, 0.0, 1.0, 30.0
+    targets = one_positive([0, BACKGROUND, BACKGROUND, BACKGROUND, BACKGROUND, IGNORED])
+    losses = detection_losses(DetectorOutput(torch.zeros(1, 6, 4), logits), targets, config)
+    # The positive costs ln 2; the two worst negatives ln 2 and ln(1 + e); the ignored one, worse still, nothing.
+    assert losses.classification.item() == pytest.approx(2 * math.log(2) + math.log(1 + math.e), rel=1e-4)
+
+
+def test_an_image_without_objects_has_hard_negatives_too() -> None:
+    config = LossConfig(classification="hard_negatives", negatives_per_positive=1)
+    nothing = replace(
+        one_positive([BACKGROUND, BACKGROUND]),
+        classes=torch.zeros(0, dtype=torch.int64),
+        boxes=torch.zeros(0, 4),
+        anchors=torch.zeros(0, 4),
+        scores=torch.zeros(0),
+        weights=torch.zeros(0),
+    )
+    losses = detection_losses(even_chances(2), nothing, config)
+    assert losses.classification.item() == pytest.approx(2 * math.log(2), rel=1e-4)
+
+
+def test_losses_are_over_the_normaliser() -> None:
+    output, config = even_chances(2), LossConfig()
+    codes = torch.ones(1, 2, 4)
+    one, four = (
+        detection_losses(DetectorOutput(codes, output.logits), one_positive([0, BACKGROUND], 1.0, n), config)
+        for n in (1.0, 4.0)
+    )
+    assert four.classification.item() == pytest.approx(one.classification.item() / 4)
+    assert four.box.item() == pytest.approx(one.box.item() / 4)
+
+
+def test_the_box_loss_is_weighted() -> None:
+    output = DetectorOutput(torch.ones(1, 1, 4), torch.zeros(1, 1, 2))
+    whole, half = (detection_losses(output, one_positive([0], score), LossConfig()).box.item() for score in (1.0, 0.5))
+    assert half == pytest.approx(whole / 2)
+
+
+def test_the_score_of_the_targets_is_learnt() -> None:
+    output = even_chances(1)
+    detection_losses(output, one_positive([0], score=0.5), LossConfig()).classification.backward()
+    # At p = 1/2 the wanted class is where it should be; the other class is pushed down.
+    assert output.logits.grad is not None
+    assert output.logits.grad[0, 0].tolist() == [pytest.approx(0.75 * 0.25 * 0.5, rel=1e-4), pytest.approx(0.0)]
+
+
+def test_varifocal_does_not_push_down_the_class_of_a_worthless_positive() -> None:
+    output = even_chances(1)
+    losses = detection_losses(output, one_positive([0], score=0.0), LossConfig())
     losses.classification.backward()
     # The class of the object weighs its wanted score, 0; the other class is a negative: 0.75 (1/2)^2 ln 2.
     assert losses.classification.item() == pytest.approx(0.75 * 0.25 * math.log(2), rel=1e-4)
-    assert logits.grad[0, 0].tolist() == [pytest.approx(0.75 * 0.25 * 0.5, rel=1e-4), 0.0]
-    assert losses.box.item() > 2  # generalised IoU is negative, so the box still learns
+    assert output.logits.grad is not None
+    assert output.logits.grad[0, 0].tolist() == [pytest.approx(0.75 * 0.25 * 0.5, rel=1e-4), 0.0]
 
 
 def test_ignored_anchors_have_no_classification_loss() -> None:
@@ -69,11 +130,14 @@ def test_distillation_vanishes_when_the_student_is_the_teacher() -> None:
 
 def test_a_batch_without_objects_trains_the_background_alone() -> None:
     logits = torch.zeros(2, 3, 2, requires_grad=True)
-    targets = MatchedTargets(
-        matches=torch.full((2, 3), BACKGROUND),
+    targets = Targets(
+        owners=torch.full((2, 3), BACKGROUND),
         classes=torch.zeros(0, dtype=torch.int64),
         boxes=torch.zeros(0, 4),
         anchors=torch.zeros(0, 4),
+        scores=torch.zeros(0),
+        weights=torch.zeros(0),
+        normaliser=torch.tensor(1.0),
     )
     losses = detection_losses(DetectorOutput(torch.zeros(2, 3, 4), logits), targets, LossConfig())
     losses.total.backward()
@@ -81,6 +145,11 @@ def test_a_batch_without_objects_trains_the_background_alone() -> None:
     assert losses.classification.item() > 0
     assert logits.grad is not None
     assert (logits.grad > 0).all()
+
+
+def test_an_unknown_loss_is_refused() -> None:
+    with pytest.raises(ValueError, match="varifocal, quality_focal, hard_negatives, found 'focal'"):
+        LossConfig(classification="focal")  # type: ignore[arg-type]
 
 
 def test_negative_weights_are_refused() -> None:

@@ -124,3 +124,9 @@ def test_batch_norm_follows_the_width_and_keeps_no_statistics() -> None:
     assert torch.equal(norm.running_mean, before)
     features = torch.randn(2, 3, 4, 4)
     torch.testing.assert_close(norm.eval()(features), features / (1 + 1e-5) ** 0.5)
+
+
+def test_the_epsilon_of_a_batch_norm_is_the_layers() -> None:
+    convolution = elastic(batch_norm=True, batch_norm_epsilon=0.5)
+    features = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(convolution.norm.eval()(features), features / 1.5**0.5)

@@ -45,6 +45,18 @@ def test_folded_convolution_equals_convolution_and_batch_norm(kind):
     torch.testing.assert_close(found, norm(conv(images)), atol=1e-5, rtol=0)
 
 
+def test_the_epsilon_is_the_layers():
+    builder = PlanBuilder(resolution=4, in_channels=1)
+    builder.batch_norm_epsilon = 0.5
+    builder.append("layer", "conv", 1, batch_norm=True)
+    values = {"weight": 3.0, "bias": 1.0, "running_mean": 0.5, "running_var": 3.5}
+    weights = {f"layer.norm.{key}": np.full(1, value, np.float32) for key, value in values.items()}
+    weights["layer.weight"] = np.full((1, 1, 1, 1), 4.0, np.float32)
+    folded = fold_batch_norm(LayerPlan(resolution=4, layers=builder.layers), weights)["layer"]
+    assert folded.kernel.item() == 4 * 3 / 2
+    assert folded.bias.item() == 1 - 0.5 * 3 / 2
+
+
 def test_missing_weights_and_other_shapes_are_named():
     plan = head(anchors=1, classes=1)
     weights = {"box.weight": np.zeros((4, 3, 1, 1), np.float32), "box.bias": np.zeros(4, np.float32)}

@@ -1,10 +1,15 @@
+from collections.abc import Callable
+
 import pytest
 import torch
+from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
+from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.supernet import Supernet
 
 # A pyramid from the coarse level to the fine one and back, one head for all levels, dense kernels of several sizes.
@@ -71,3 +76,24 @@ def supernet(config: DetectorConfig) -> Supernet:
             elif name.endswith("project.weight"):
                 value.normal_(std=0.1)
     return network
+
+
+@pytest.fixture
+def block_outputs() -> Callable[[DetectionNetwork, Tensor, SubnetConfig], list[Tensor]]:
+    """What the projection of each block of a subnet's backbone gives, before the sum, in their order."""
+
+    def outputs(network: DetectionNetwork, images: Tensor, subnet: SubnetConfig) -> list[Tensor]:
+        found: list[Tensor] = []
+        names = [layer.name for layer in network.plan(subnet).layers]
+        projections = [name for name in names if name.startswith("backbone.") and name.endswith(".project")]
+        hooks = [
+            network.convolutions[name].norm.register_forward_hook(lambda *call: found.append(call[2]))
+            for name in projections
+        ]
+        with torch.no_grad():
+            network(images, subnet)
+        for hook in hooks:
+            hook.remove()
+        return found
+
+    return outputs

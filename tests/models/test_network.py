@@ -36,6 +36,14 @@ def test_the_plan_counts_what_torch_counts(config: DetectorConfig) -> None:
         assert detector.plan(subnet).parameters == sum(p.numel() for p in detector.parameters())
 
 
+def test_the_epsilon_of_batch_norms_is_the_layers(config: DetectorConfig) -> None:
+    backbone = replace(config.space.backbone, batch_norm_epsilon=0.25)
+    changed = replace(config, space=replace(config.space, backbone=backbone))
+    for network in (Supernet(changed), Detector(changed, changed.space.largest())):
+        found = {name: module.norm.eps for name, module in network.convolutions.items() if module.norm is not None}
+        assert all(eps == (0.25 if name.startswith("backbone.") else 1e-5) for name, eps in found.items())
+
+
 def test_outputs_line_up_with_the_anchors(detector: Detector) -> None:
     for resolution in (64, 96):
         subnet = replace(detector.subnet, resolution=resolution)

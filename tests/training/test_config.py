@@ -14,6 +14,7 @@ DATA = DataConfig(root="DATA")
         ("space", "ssdlite_mbv3_tiny"),
         ("anchors", AnchorConfig(source="ssd")),
         ("postprocess", PostProcessConfig(max_detections=10)),
+        ("pretrained", "efficientnet_lite0"),
     ],
 )
 def test_what_comes_with_a_supernet_is_refused_beside_it(option: str, value: object) -> None:

@@ -1,8 +1,11 @@
 import json
+import logging
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,10 +16,9 @@ from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.records import from_plain, read_yaml, write_record
-from ofa_det.data import loading
-from ofa_det.data.anchors import AnchorConfig
+from ofa_det.data.anchors import AnchorConfig, fit_space
 from ofa_det.data.augmentation_config import AugmentationConfig
-from ofa_det.data.draws import Draw
+from ofa_det.data.draws import Draw, TrainingStream
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import torch_detector
@@ -74,10 +76,9 @@ def test_a_run_folder_is_complete(supernet: Path, tiny_space: SearchSpace, data:
     assert description.categories == CATEGORIES
     assert description.postprocess == POSTPROCESS
     assert description.holdout_fraction == 0.3
-    assert description.training_images == open_split(data, "fit").fingerprint()
-    bare = [replace(level, anchors=()) for level in description.detector.space.levels]
-    assert replace(description.detector.space, levels=tuple(bare)) == tiny_space
-    assert sum(map(len, description.detector.anchor_sizes)) >= 9
+    fitted_to = open_split(data, "fit")
+    assert description.training_images == fitted_to.fingerprint()
+    assert description.detector.space == fit_space(AnchorConfig(), fitted_to, tiny_space, seed=0)
 
 
 def test_the_config_repeats_the_run(supernet: Path, tmp_path: Path) -> None:
@@ -196,17 +197,29 @@ def test_a_subnet_of_the_supernet_is_fine_tuned(
     assert run(replace(resumed, resume=True)).read_bytes() == before
 
 
+def test_weights_to_start_from(
+    supernet: Path, again: NewConfig, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    with caplog.at_level(logging.INFO):
+        run(again(tmp_path, pretrained=str(supernet), num_images=4, learning_rate=1e-9))
+    before, after = (dict(load_supernet(folder).network.named_parameters()) for folder in (supernet, tmp_path))
+    for name, value in after.items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
+    (line,) = [record.getMessage() for record in caplog.records if "layers from" in record.getMessage()]
+    assert re.fullmatch(rf"took (\d+) of \1 layers from {supernet}", line)
+
+
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Draw]:
     """What the training draws."""
     draws: list[Draw] = []
-    original = loading.draw
+    original = TrainingStream.draw
 
-    def kept(*args: object, **kwargs: object) -> Draw:
-        draws.append(original(*args, **kwargs))
+    def kept(stream: TrainingStream, number: int, **kwargs: Any) -> Draw:
+        draws.append(original(stream, number, **kwargs))
         return draws[-1]
 
-    monkeypatch.setattr(loading, "draw", kept)
+    monkeypatch.setattr(TrainingStream, "draw", kept)
     return draws
 
 

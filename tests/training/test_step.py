@@ -8,7 +8,7 @@ from torch import Tensor
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.loading import Batch
-from ofa_det.detection.assignment import MatcherConfig
+from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import DetectionLosses, LossConfig
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.supernet import Supernet
@@ -22,11 +22,11 @@ def step(network: DetectionNetwork, batch: Batch, *subnets: SubnetConfig) -> lis
     network.train().zero_grad()
     return accumulate_gradients(
         network,
-        network.anchors(subnets[0]),
+        network.grid(subnets[0]),
         batch,
         subnets,
         backward=Tensor.backward,
-        matcher=MatcherConfig(),
+        assigner=AssignerConfig(),
         losses=LossConfig(),
     )
 

@@ -1,0 +1,186 @@
+"""Networks of ours as weights to start from, and what is no such thing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from ofa_det.arch.classes import Category
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.levels import ssd_anchor_sizes
+from ofa_det.arch.space import SearchSpace
+from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.pretrained import PretrainedReport, load_pretrained
+from ofa_det.models.run_folder import save_model
+from ofa_det.models.supernet import Supernet
+
+PRIOR_BIAS = -math.log(99)
+
+
+def categories(*ids: int) -> tuple[Category, ...]:
+    return tuple(Category(id=id_, name=f"name {id_}") for id_ in ids)
+
+
+def write(network: DetectionNetwork, folder: Path, classes: Sequence[Category] = categories(1, 2, 3)) -> str:
+    subnet = network.subnet if isinstance(network, Detector) else None
+    postprocess = PostProcessConfig()
+    description = ModelDescription(
+        detector=network.config, subnet=subnet, categories=tuple(classes), postprocess=postprocess
+    )
+    save_model(folder, description, network)
+    return str(folder)
+
+
+def copies(network: DetectionNetwork) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in network.state_dict().items()}
+
+
+def logits(network: DetectionNetwork, resolution: int = 96) -> Tensor:
+    images = torch.randn((2, 3, resolution, resolution), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return network(images, network.subnets.largest(resolution)).logits
+
+
+def test_a_supernet_of_the_same_space_is_taken_whole(supernet: Supernet, tmp_path: Path) -> None:
+    source = write(supernet.eval(), tmp_path)
+    network = Supernet(supernet.config).eval()
+    report = load_pretrained(network, source, categories=categories(1, 2, 3))
+    assert report.left == report.unused == ()
+    assert report.source == source
+    assert str(report) == f"took {len(report.taken)} of {len(report.taken)} layers from {source}"
+    expected = supernet.state_dict()
+    assert all(torch.equal(expected[key], value) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("classes", [(1, 2, 4), (3, 2, 1)], ids=["others", "another order"])
+def test_predictors_of_other_classes_keep_their_prior(
+    supernet: Supernet, classes: tuple[int, ...], tmp_path: Path
+) -> None:
+    source = write(supernet, tmp_path)
+    network = Supernet(supernet.config)
+    before = copies(network)
+    report = load_pretrained(network, source, categories=categories(*classes))
+    owners = {key.removesuffix(".bias") for key in before if key.endswith("score.project.bias")}
+    assert set(report.left) == owners
+    assert sorted(report.unused) == sorted(f"{name}.{kind}" for name in owners for kind in ("weight", "bias"))
+    for key, value in network.state_dict().items():
+        of_classes = key.rpartition(".")[0] in owners
+        assert torch.equal(value, before[key] if of_classes else supernet.state_dict()[key]), key
+        if of_classes and key.endswith(".bias"):
+            torch.testing.assert_close(value, torch.full_like(value, PRIOR_BIAS))
+
+
+def test_of_other_classes_and_another_neck_what_fits_is_taken(supernet: Supernet, tmp_path: Path) -> None:
+    source = write(supernet, tmp_path)
+    space = supernet.config.space
+    neck = tuple(replace(node, width=node.width + 8) if node.width else node for node in space.neck)
+    network = Supernet(DetectorConfig(num_classes=5, space=replace(space, neck=neck)))
+    before = copies(network)
+    report = load_pretrained(network, source)
+    for node in space.neck:
+        assert not node.width or f"neck.{node.name}" in report.left
+        assert not node.width or f"neck.{node.name}.weight" in report.unused
+    assert not any(name.startswith("backbone.") for name in report.left)
+    assert set(report.taken).isdisjoint(report.left)
+    found, theirs = network.state_dict(), supernet.state_dict()
+    for name in report.taken:
+        keys = [key for key in found if key.startswith((f"{name}.norm.", f"{name}.transforms."))]
+        assert all(torch.equal(found[key], theirs[key]) for key in keys)
+    for name in report.left:
+        keys = [key for key in found if key.startswith(f"{name}.norm.") or key in (f"{name}.weight", f"{name}.bias")]
+        assert keys
+        assert all(torch.equal(found[key], before[key]) for key in keys)
+
+
+def test_a_detector_gets_its_cut_of_a_supernet(supernet: Supernet, tmp_path: Path) -> None:
+    source = write(supernet.eval(), tmp_path)
+    subnet = supernet.config.space.smallest(96)
+    detector = Detector(supernet.config, subnet, resolutions=(64, 96, 128)).eval()
+    report = load_pretrained(detector, source)
+    assert report.left == ()
+    assert torch.equal(logits(detector), logits(supernet.extract(subnet)))
+
+
+def test_a_detector_goes_on_from_a_detector(supernet: Supernet, tmp_path: Path) -> None:
+    subnet = supernet.config.space.smallest(64)
+    source = write(supernet.eval().extract(subnet), tmp_path)
+    detector = Detector(supernet.config, replace(subnet, resolution=96)).eval()
+    report = load_pretrained(detector, source, categories=categories(1, 2, 3))
+    assert report.left == report.unused == ()
+    assert torch.equal(logits(detector), logits(supernet.extract(replace(subnet, resolution=96))))
+
+
+def test_a_supernet_begins_as_the_detector_that_is_its_largest_subnet(supernet: Supernet, tmp_path: Path) -> None:
+    trained = supernet.eval().extract(supernet.config.space.largest(96))
+    source = write(trained, tmp_path)
+    network = Supernet(supernet.config).eval()
+    report = load_pretrained(network, source)
+    # Some layers of an open space are of no largest subnet.
+    largest = {layer.name for layer in network.plan(trained.subnet).layers}
+    assert set(report.left).isdisjoint(largest)
+    torch.testing.assert_close(logits(network), logits(trained), atol=1e-5, rtol=1e-5)
+    changed = [key for key, value in trained.state_dict().items() if not torch.equal(value, network.state_dict()[key])]
+    assert changed  # Its channels are sorted.
+
+
+def test_random_numbers_of_the_caller_stay(supernet: Supernet, tmp_path: Path) -> None:
+    source = write(supernet, tmp_path)
+    network = Detector(supernet.config, supernet.config.space.smallest())
+    state = torch.get_rng_state()
+    load_pretrained(network, source)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_run_of_which_nothing_fits_is_refused(
+    tiny_space: SearchSpace, open_space: SearchSpace, tmp_path: Path
+) -> None:
+    source = write(Supernet(DetectorConfig(num_classes=3, space=open_space)), tmp_path)
+    stages = tuple(replace(stage, width=stage.width + 40) for stage in tiny_space.stages)
+    space = replace(tiny_space, backbone=replace(tiny_space.backbone, stages=stages))
+    network = Supernet(DetectorConfig.of(space, num_classes=2, anchor_sizes=ssd_anchor_sizes()))
+    before = copies(network)
+    with pytest.raises(ValueError, match=r"layers of this network's names and shapes in .*, found none; leave it out"):
+        load_pretrained(network, source)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_a_report_says_how_much_was_left() -> None:
+    report = PretrainedReport(source="run", taken=("a", "b"), left=("c", "d", "e", "f", "g"), unused=())
+    assert str(report) == "took 2 of 7 layers from run, left c, d, e and 2 more as they were"
+
+
+class Code:
+    """What must not be unpickled."""
+
+
+def test_what_holds_no_weights_to_start_from(supernet: Supernet, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with pytest.raises(
+        FileNotFoundError, match=r"a once-for-all checkpoint or a run folder to start from, found 'ofa'"
+    ):
+        load_pretrained(supernet, "ofa")
+    with pytest.raises(FileNotFoundError, match=r"expected a run folder with model\.safetensors"):
+        load_pretrained(supernet, str(tmp_path))
+    for content, message in (
+        ({"state_dict": Code()}, "expected a torch file of weights alone in .*file, found "),
+        ({"state_dict": {"epoch": 3}}, "expected a state dict in .*file, found dict"),
+        ([1], "expected a state dict in .*file, found list"),
+        (
+            {"conv1.weight": torch.zeros(1)},
+            r"one of _conv_stem.weight, first_conv.conv.weight in .*, found conv1.weight",
+        ),
+    ):
+        torch.save(content, path)
+        with pytest.raises(ValueError, match=message) as error:
+            load_pretrained(supernet, str(path))
+        assert "\n" not in str(error.value)
+    path.write_bytes(b"not weights")
+    with pytest.raises(ValueError, match="expected a torch file of weights alone"):
+        load_pretrained(supernet, str(path))

@@ -1,0 +1,276 @@
+"""Trains the entries of the recipe's ablation and duel on one data set, one evaluator for all; see --help.
+
+The peer is torchvision's SSDLite with its own losses, matching and default boxes, the smallest of them fitted to the data;
+it draws the same images, varied in the same way, in the same order.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models.detection import ssdlite320_mobilenet_v3_large
+from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
+from torchvision.models.mobilenetv3 import InvertedResidual
+from torchvision.ops.misc import SqueezeExcitation
+from tqdm import tqdm
+
+from ofa_det.arch.layers import Layer, Shape
+from ofa_det.arch.levels import AnchorSizes, with_anchors
+from ofa_det.artefacts.configs import read_config, read_space
+from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.manifest import MetricsRecord
+from ofa_det.artefacts.records import to_plain, to_yaml
+from ofa_det.cli.command import command
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.loading import training_loader
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.detection.detections import Detections
+from ofa_det.evaluation.predictors import open_predictor
+from ofa_det.evaluation.scoring import score
+from ofa_det.latency.model import latency_model
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.run import train
+
+logger = logging.getLogger("ofa_det.benchmark_recipe")
+SIZE_PX = 320
+BATCH_SIZE = 16
+CHECKPOINT_IMAGES = 2_000
+
+SSDLITE = "r320 k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3.k3e3 k3e6.k3e6 k5e6.k5e6.k5e6"
+"""MobileNetV3-Large as nearly as the space has it."""
+
+OLD_ASSIGNER = {"kind": "iou", "scores": "iou", "positive_iou": 0.55, "ignored_iou": 0.45, "best_anchors": 6}
+PEER_ASSIGNER = {"kind": "iou", "scores": "one", "positive_iou": 0.5, "ignored_iou": 0.5, "best_anchors": 1}
+HARD_NEGATIVES = {"classification": "hard_negatives"}
+
+ENTRIES: Mapping[str, Mapping[str, Any]] = {
+    "present": {"space": "ssdlite_mbv3", "subnet": SSDLITE, "assigner": OLD_ASSIGNER},
+    "hard_negatives": {
+        "space": "ssdlite_mbv3", "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
+    },
+    "peer_anchors": {
+        "space": "peer_anchors", "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
+    },
+    "normalised": {"space": "peer_anchors", "subnet": SSDLITE},
+    "neck": {"space": "mbv3", "subnet": SSDLITE},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """A comparison of recipes.
+
+    Args:
+        data: the data set, in COCO layout.
+        preset: the options that every entry begins with, a file or a name in configs/train.
+        entries: what to run, in this order: peer, or names in this file.
+        images: training images that each of them draws.
+        seed: of weights and draws.
+        peer_learning_rate: AdamW's, of the peer.
+        num_workers: processes that prepare batches.
+        output: folder; what is finished there is not run again.
+    """
+
+    data: DataConfig
+    preset: str = "finetune"
+    entries: tuple[str, ...] = ("peer", *ENTRIES)
+    images: int = 20_000
+    seed: int = 0
+    peer_learning_rate: float = 1e-3
+    num_workers: int = 1
+    output: str = "runs/recipe"
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.entries if name not in (*ENTRIES, "peer")]:
+            raise ValueError(f"expected entries of peer, {', '.join(ENTRIES)}, found {unknown[0]!r}")
+
+
+def run(config: RecipeConfig) -> None:
+    """Runs what is not finished, and prints the table."""
+    rows = []
+    for name in config.entries:
+        path = Path(config.output) / f"{name}-{config.seed}" / "result.json"
+        if not path.is_file():
+            started = time.monotonic()
+            result = _run_peer(config, path.parent) if name == "peer" else _run_entry(config, name, path.parent)
+            result["minutes"] = (time.monotonic() - started) / 60
+            write_atomically(path, json.dumps(result, indent=1))
+        rows.append((name, json.loads(path.read_text())))
+    classes = [entry["name"] for entry in rows[0][1]["classes"]]
+    print(f"| {config.images:,} images | AP | AP50 | {' | '.join(classes)} | MMACs | Pixel 2 uint8 ms |")
+    print("|---" * (5 + len(classes)) + "|")
+    for name, row in rows:
+        figures = [row["AP"], row["AP50"], *(entry["AP"] for entry in row["classes"])]
+        cells = " | ".join(f"{100 * figure:.1f}" for figure in figures)
+        print(f"| {name} | {cells} | {row['macs'] / 1e6:.0f} | {row['latency_ms']:.1f} |")
+
+
+def _run_entry(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
+    options = dict(ENTRIES[name])
+    if options["space"] == "peer_anchors":
+        space = read_space("ssdlite_mbv3")
+        levels = with_anchors(space.levels, peer_anchors(open_split(config.data, "train")))
+        options["space"] = str(folder / "space.yaml")
+        write_atomically(folder / "space.yaml", to_yaml(to_plain(replace(space, levels=levels))))
+    schedule = {"num_images": config.images, "batch_size": BATCH_SIZE} | options.pop("schedule", {})
+    settings = {
+        "data": config.data, "output": str(folder), "schedule": schedule, "seed": config.seed, "resume": True,
+        "num_workers": config.num_workers, "validate_every": max(1, config.images // 4),
+        "checkpoint_every": CHECKPOINT_IMAGES,
+    }  # fmt: skip
+    preset = config.preset if config.preset.endswith((".yaml", ".yml")) else f"train/{config.preset}"
+    description = train(read_config(TrainConfig, preset, **settings, **options)).description
+    assert description.subnet is not None
+    metrics = score(open_predictor(folder), open_split(config.data, "val"))
+    return _result(metrics.record, description.shipped_plan(description.subnet).layers)
+
+
+def _result(metrics: MetricsRecord, layers: Sequence[Layer]) -> dict[str, Any]:
+    cost = latency_model().predict(layers)
+    return {**to_plain(metrics), "macs": cost.macs, "latency_ms": cost.mean_ms}
+
+
+def _run_peer(config: RecipeConfig, folder: Path) -> dict[str, Any]:
+    """Torchvision's SSDLite, trained to the end from `peer.ckpt` if there is one."""
+    dataset = open_split(config.data, "train")
+    preset = config.preset if config.preset.endswith((".yaml", ".yml")) else f"train/{config.preset}"
+    schedule = {"num_images": config.images, "batch_size": BATCH_SIZE, "learning_rate": config.peer_learning_rate}
+    options = read_config(TrainConfig, preset, data=config.data, subnet=SSDLITE, schedule=schedule)
+    torch.manual_seed(config.seed)
+    peer = build_peer(len(dataset.categories), dataset)
+    decay = options.schedule.weight_decay
+    groups = [
+        {"params": [p for p in peer.parameters() if (p.ndim == 4) == decayed], "weight_decay": decay * decayed}
+        for decayed in (True, False)
+    ]
+    optimizer = torch.optim.AdamW(groups)
+    checkpoint, first = folder / "peer.ckpt", 0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, weights_only=True)
+        peer.load_state_dict(state["peer"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["next_step"]
+    steps = options.schedule.num_steps
+    batches = training_loader(
+        dataset, batch_size=BATCH_SIZE, first_step=first, num_steps=steps - first, seed=config.seed,
+        resolution_of_step=lambda step: SIZE_PX, augmentation=options.augmentation, num_workers=config.num_workers,
+        phase_of_step=options.schedule.phase_at,
+    )  # fmt: skip
+    peer.train()
+    for step, batch in zip(range(first, steps), tqdm(batches, initial=first, total=steps, desc="peer"), strict=True):
+        targets = [{"boxes": b * SIZE_PX, "labels": n + 1} for b, n in zip(batch.boxes, batch.labels, strict=True)]
+        loss = sum(peer(list(batch.images.float() / 255), targets).values())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(peer.parameters(), options.schedule.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = options.schedule.learning_rate_at(step)
+        optimizer.step()
+        if (step + 1) % (CHECKPOINT_IMAGES // BATCH_SIZE) == 0 or step + 1 == steps:
+            state = {"peer": peer.state_dict(), "optimizer": optimizer.state_dict(), "next_step": step + 1}
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.save(state, checkpoint.with_suffix(".new"))
+            checkpoint.with_suffix(".new").rename(checkpoint)
+            logger.info("peer: %d images, loss %.3f", (step + 1) * BATCH_SIZE, float(loss))
+    ids = np.array([category.id for category in dataset.categories])
+    metrics = score(_PeerPredictor(peer.eval(), ids), open_split(config.data, "val"))
+    return _result(metrics.record, peer_layers(peer))
+
+
+def build_peer(num_classes: int, dataset: CocoDataset) -> nn.Module:
+    """Torchvision's SSDLite from random weights, with default boxes down to the small objects of the data set."""
+    peer = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=num_classes + 1)
+    peer.anchor_generator = _default_boxes(dataset)
+    return peer.to(memory_format=torch.channels_last)
+
+
+def _default_boxes(dataset: CocoDataset) -> DefaultBoxGenerator:
+    """torchvision's, the least scale being that of the smallest twentieth of the training boxes."""
+    least = float(np.quantile(np.sqrt(dataset.box_sizes().prod(axis=1)), 0.05))
+    return DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=round(least, 2), max_ratio=0.95)
+
+
+def peer_anchors(dataset: CocoDataset) -> AnchorSizes:
+    """The peer's default boxes for each level."""
+    return tuple(tuple((w, h) for w, h in pairs.tolist()) for pairs in _default_boxes(dataset)._wh_pairs)
+
+
+class _PeerPredictor:
+    """The peer as the evaluator wants it.
+
+    Args:
+        peer: in eval mode.
+        ids: (C,) category id of each label.
+    """
+
+    input_size = (SIZE_PX, SIZE_PX)
+
+    def __init__(self, peer: nn.Module, ids: NDArray[np.int64]) -> None:
+        self._peer = peer
+        self._ids = ids
+
+    @torch.no_grad()
+    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
+        found = self._peer(list(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255))
+        return [
+            Detections(
+                boxes=one["boxes"][:100].numpy() / SIZE_PX,
+                scores=one["scores"][:100].numpy(),
+                category_ids=self._ids[one["labels"][:100].numpy() - 1],
+            )
+            for one in found
+        ]
+
+
+@torch.no_grad()
+def peer_layers(peer: nn.Module) -> list[Layer]:
+    """The peer's layers as the latency model reads them, batch norms folded, seen in one pass."""
+    activations = {nn.Hardswish: "hswish", nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Hardsigmoid: "hsigmoid"}
+    found: list[dict[str, Any]] = []
+
+    def shape(features: Tensor) -> Shape:
+        return Shape(*features.shape[1:])
+
+    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            kind = "depthwise" if module.groups > 1 else "conv"
+            sizes = {"kernel_size": module.kernel_size[0], "stride": module.stride[0]}
+            found.append(
+                {"kind": kind, "input_shapes": (shape(inputs[0]),), "out_channels": module.out_channels, **sizes}
+            )
+        elif type(module) in activations:
+            found[-1]["activation"] = activations[type(module)]
+        elif isinstance(module, nn.AdaptiveAvgPool2d):
+            found.append({"kind": "pool", "input_shapes": (shape(inputs[0]),), "out_channels": output.shape[1]})
+        elif isinstance(module, SqueezeExcitation):
+            shapes = (shape(output), Shape(output.shape[1], 1, 1))
+            found.append({"kind": "multiply", "input_shapes": shapes, "out_channels": output.shape[1]})
+        elif isinstance(module, InvertedResidual) and module.use_res_connect:
+            found.append({"kind": "add", "input_shapes": (shape(output),) * 2, "out_channels": output.shape[1]})
+
+    hooks = [module.register_forward_hook(note) for module in peer.modules()]
+    peer.eval()([torch.zeros(3, SIZE_PX, SIZE_PX)])
+    for hook in hooks:
+        hook.remove()
+    return [
+        Layer(name=str(number), inputs=("",) * len(layer["input_shapes"]), **layer)
+        for number, layer in enumerate(found)
+    ]
+
+
+main = command(
+    "benchmark-recipe", "Train and compare the entries of the recipe.", RecipeConfig, run, presets="train"
+)
+
+if __name__ == "__main__":
+    raise SystemExit(main())
