@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from ofa_det.artefacts.configs import read_config
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
+    from ofa_det.data.sampling import SamplingConfig
     from ofa_det.data.splits import DataConfig
     from ofa_det.detection.assignment import AssignerConfig
     from ofa_det.detection.losses import LossConfig
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ofa_det.submission.packaging import PackageConfig, package
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
-    from ofa_det.training.schedule import ScheduleConfig
+    from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
 
 # Imported on demand: predicting a latency should not wait for torch.
 _MODULES = {
@@ -34,10 +35,12 @@ _MODULES = {
     "AugmentationConfig": "data.augmentation_config",
     "AnchorConfig": "data.anchors",
     "DataConfig": "data.splits",
+    "SamplingConfig": "data.sampling",
     "EvaluateConfig": "evaluation.run",
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
     "PackageConfig": "submission.packaging",
+    "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
     "ScheduleConfig": "training.schedule",
     "SearchConfig": "search.run",
@@ -52,16 +55,18 @@ _MODULES = {
 
 __all__ = [
     "AnchorConfig",
+    "AssignerConfig",
     "AugmentationConfig",
     "DataConfig",
     "EvaluateConfig",
     "EvolutionConfig",
     "ExportConfig",
     "LossConfig",
-    "AssignerConfig",
     "PackageConfig",
+    "PhaseConfig",
     "PostProcessConfig",
     "PredictLatencyConfig",
+    "SamplingConfig",
     "ScheduleConfig",
     "SearchConfig",
     "TrainConfig",

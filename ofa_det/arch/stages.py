@@ -50,7 +50,7 @@ class StageSpec:
         expand_ratios: ratios that a block may have, ascending.
         kinds: kinds that a block may have, the cheapest first.
         coupled: whether depth and expansion are one choice, the i-th ratio for all blocks of the i-th depth (CompOFA,
-            section 3.2); kernels and kinds stay free.
+            section 3); kernels and kinds stay free.
     """
 
     width: int

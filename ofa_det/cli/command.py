@@ -85,7 +85,8 @@ def _logging_to_stderr() -> Iterator[None]:
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     package = logging.getLogger("ofa_det")
     level = package.level
-    package.setLevel(logging.INFO)
+    # Of the ranks of a torchrun the first alone tells what goes on.
+    package.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     logging.root.addHandler(handler)
     try:
         yield

@@ -95,6 +95,8 @@ def training_loader(
     repeat_threshold: float = 0.0,
     max_resolution: int | None = None,
     cache_mb: int = 0,
+    rank: int = 0,
+    num_ranks: int = 1,
 ) -> Iterator[Batch]:
     """Delivers the batches of steps `first_step` .. `first_step + num_steps - 1`.
 
@@ -117,6 +119,8 @@ def training_loader(
         max_resolution: the greatest of the whole run, in pixels; needed for reduced decoding.
         cache_mb: memory for decoded images, in 10^6 bytes, shared by the workers; the batches are the same with and
             without. Of a data set that does not fit, none is kept.
+        rank: which part of every batch is delivered, from 0.
+        num_ranks: equal parts that every batch is divided into, in order.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -125,6 +129,10 @@ def training_loader(
         raise ValueError(
             "expected batch_size >= 1 and first_step, num_steps, seed, num_workers, cache_mb >= 0, found "
             f"{batch_size}, {first_step}, {num_steps}, {seed}, {num_workers}, {cache_mb}"
+        )
+    if not 0 <= rank < num_ranks or batch_size % num_ranks:
+        raise ValueError(
+            f"expected a rank below num_ranks, and batch_size a multiple of it, found {rank}, {num_ranks}, {batch_size}"
         )
     min_side = None
     if augmentation.reduced_decoding:
@@ -140,10 +148,14 @@ def training_loader(
         mosaic=augmentation.mosaic,
         repeat_factors=repeat_factors(dataset, repeat_threshold) if repeat_threshold > 0 else None,
     )
+    if repeat_threshold > 0:
+        logger.info("an epoch has %d draws of %d images", stream.epoch_length, len(dataset))
 
     def draws_of_step(step: int) -> list[Draw]:
         resolution, phase = resolution_of_step(step), phase_of_step(step)
-        numbers = range(step * batch_size, (step + 1) * batch_size)
+        part = batch_size // num_ranks
+        first = step * batch_size + rank * part
+        numbers = range(first, first + part)
         return [stream.draw(number, resolution=resolution, phase=phase) for number in numbers]
 
     read = cached(

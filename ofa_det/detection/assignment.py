@@ -145,7 +145,8 @@ def assign_by_iou(iou: Tensor, config: AssignerConfig) -> Tensor:
     owners[best >= config.ignored_iou] = IGNORED
     owners = torch.where(best >= config.positive_iou, owner, owners)
     # Every object keeps its best anchors; where two want one anchor the better overlap has it.
-    return torch.where((claims := _best(iou, config.best_anchors)).any(dim=1), _owner(iou, claims), owners)
+    claims = _best(iou, config.best_anchors)
+    return torch.where(claims.any(dim=1), _owner(iou, claims), owners)
 
 
 def assign_atss(
@@ -225,7 +226,7 @@ class _Centres:
 
     def distance(self, boxes: Tensor) -> Tensor:
         """(A, G) of centres."""
-        return torch.linalg.vector_norm(self._centres - (boxes[:, :2] + boxes[:, 2:]) / 2, dim=-1)
+        return ((self._centres - (boxes[:, :2] + boxes[:, 2:]) / 2) ** 2).sum(dim=-1).sqrt()
 
 
 def _best(values: Tensor, count: int) -> Tensor:

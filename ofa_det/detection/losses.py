@@ -34,9 +34,9 @@ class LossConfig:
         negatives_per_positive: of hard_negatives.
         box_weight: factor of the generalised-IoU loss.
         distill_weight: factor of the losses against the teacher.
-        distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all anchors
-            hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2), in both losses; then
-            on all anchors, since matched ones alone do not tell what is background.
+        distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all
+            anchors hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2); then on all
+            anchors, since matched ones alone do not tell what is background.
     """
 
     classification: ClassificationLoss = "varifocal"
@@ -89,7 +89,6 @@ def detection_losses(
         distillation.
     """
     positive = targets.positive
-    replaced = teacher is not None and config.distillation == "replaces"
     boxes = decode(output.box_codes[positive], targets.anchors)
     _, overlap = generalised_iou(boxes, targets.boxes)
     box = config.box_weight * (targets.weights * (1 - overlap)).sum() / targets.normaliser
@@ -97,7 +96,7 @@ def detection_losses(
     one_hot = F.one_hot(targets.classes, output.logits.shape[-1])
     wanted, answers = torch.zeros_like(output.logits), torch.zeros_like(output.logits, dtype=torch.bool)
     wanted[positive], answers[positive] = one_hot * targets.scores.unsqueeze(-1), one_hot.bool()
-    if teacher is not None and replaced:
+    if teacher is not None and config.distillation == "replaces":
         wanted = teacher.logits.sigmoid()
     trained = targets.owners != IGNORED
     if config.classification == "hard_negatives":
@@ -110,7 +109,7 @@ def detection_losses(
     distillation = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
         _, agreement = generalised_iou(boxes, decode(teacher.box_codes[positive], targets.anchors))
-        if replaced:
+        if config.distillation == "replaces":
             apart = config.box_weight * (targets.weights * (1 - agreement)).sum() / targets.normaliser
             return DetectionLosses(distillation, distillation, config.distill_weight * (classification + apart))
         soft = teacher.logits[positive].sigmoid()

@@ -14,6 +14,7 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.detection.detections import Detections, Predictor
 from ofa_det.evaluation.metrics import Metrics, coco_metrics
+from ofa_det.models.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ def score(
     *,
     batches: Iterable[NDArray[np.uint8]] | None = None,
     progress: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Metrics:
     """Scores a detector on every image of a data set.
 
@@ -39,9 +41,10 @@ def score(
     Args:
         predictor: the detector.
         dataset: images and ground truth.
-        batches: the images of the data set in order, (B, H, W, 3) RGB of the predictor's input size; by default they
-            are read.
+        batches: this rank's images of the data set, see `share_of`, in order, (B, H, W, 3) RGB of the predictor's input
+            size; by default they are read.
         progress: show a progress bar.
+        ranks: that score it together, each with a predictor of its own that is the same; all get all detections.
 
     Returns:
         The metrics, with the detections they are made from.
@@ -51,10 +54,12 @@ def score(
     """
     ground_truth = dataset.ground_truth()
     results: list[dict[str, Any]] = []
-    detections = predictions(predictor, dataset, batches)
-    bar = tqdm(detections, total=len(dataset), desc="evaluate", unit="image", disable=not progress)
+    share = share_of(dataset, ranks)
+    detections = predictions(predictor, share, batches)
+    bar = tqdm(detections, total=len(share), desc="evaluate", unit="image", disable=not (progress and ranks.first))
     for index, found in enumerate(bar):
-        results += coco_results(found, dataset.image_id(index), dataset.image_size(index))
+        results += coco_results(found, share.image_id(index), share.image_size(index))
+    results = ranks.gather_lists(results)
     known = {category.id for category in dataset.categories}
     if results and not any(result["category_id"] in known for result in results):
         logger.warning(
@@ -62,6 +67,14 @@ def score(
             len(results),
         )
     return coco_metrics(ground_truth, results)
+
+
+def share_of(dataset: CocoDataset, ranks: Ranks) -> CocoDataset:
+    """The images that a rank scores: whole batches, so that all ranks together run exactly those of a single one."""
+    if ranks.count == 1:
+        return dataset
+    batches = ranks.share(-(-len(dataset) // BATCH_SIZE))
+    return dataset.subset(np.arange(batches.start * BATCH_SIZE, min(batches.stop * BATCH_SIZE, len(dataset))))
 
 
 def predictions(

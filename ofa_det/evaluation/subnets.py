@@ -12,10 +12,11 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.evaluation.metrics import Metrics
-from ofa_det.evaluation.scoring import BATCH_SIZE, score
+from ofa_det.evaluation.scoring import BATCH_SIZE, score, share_of
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.network import DetectionNetwork
+from ofa_det.models.ranks import ALONE, Ranks
 
 CACHE_BYTES = 2 << 30
 """Stretched images are kept in memory up to this size, for calibration and for scoring each; beyond it every subnet
@@ -30,6 +31,7 @@ class SubnetScorer:
         calibration: images it was trained on, for batch-norm statistics.
         calibration_images: how many of them, at even distances; at least 2.
         scored: images that AP is measured on.
+        ranks: that score them together; each calibrates for itself, which gives the same on all.
     """
 
     def __init__(
@@ -39,11 +41,14 @@ class SubnetScorer:
         calibration: CocoDataset,
         calibration_images: int,
         scored: CocoDataset,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._description = description
         self._calibration = calibration
         self._calibration_images = calibration_images
         self._scored = scored
+        self._share = share_of(scored, ranks)
+        self._ranks = ranks
         self._read_calibration = _KeptImages()
         self._read_scored = _KeptImages()
 
@@ -56,8 +61,8 @@ class SubnetScorer:
 
     def score(self, predictor: TorchDetector) -> Metrics:
         """Metrics of a subnet's predictor."""
-        batches = self._read_scored(self._scored, size=predictor.input_size, batch_size=BATCH_SIZE)
-        return score(predictor, self._scored, batches=batches)
+        batches = self._read_scored(self._share, size=predictor.input_size, batch_size=BATCH_SIZE)
+        return score(predictor, self._scored, batches=batches, ranks=self._ranks)
 
     def ap(self, network: DetectionNetwork, subnet: SubnetConfig) -> float:
         """AP of a subnet, as a fraction."""

@@ -6,6 +6,8 @@ import re
 
 import torch
 
+from ofa_det.models.ranks import launch
+
 _NAME = re.compile(r"cpu|cuda(:[0-9]+)?")
 
 
@@ -13,12 +15,15 @@ def checked_accelerator(name: str) -> torch.device:
     """The torch device of that name.
 
     Args:
-        name: cpu, cuda, cuda:N, or auto, which is cuda where there is one and cpu elsewhere.
+        name: cpu, cuda, cuda:N, or auto, which is cuda where there is one and cpu elsewhere. Of the ranks of a
+            `torchrun` each has a cuda of its own.
 
     Raises:
         ValueError: another name, or no such device here.
     """
     found = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    if found == "cuda" and (launched := launch()):
+        found = f"cuda:{launched.local_rank}"
     error: Exception | None = None
     if _NAME.fullmatch(found):
         try:

@@ -46,6 +46,8 @@ class TrainConfig:
         calibration_images: training images for batch-norm statistics.
         checkpoint_every: images between two resume states.
         validate_every: images between two validations.
+        watched_subnets: random subnets that a supernet's validation scores beside largest and smallest, the same each
+            time; each costs a calibration and a pass over the validation images.
         accelerator: torch device: auto, cpu, cuda or cuda:N.
     """
 
@@ -70,6 +72,7 @@ class TrainConfig:
     calibration_images: int = 128
     checkpoint_every: int = 2_000
     validate_every: int = 5_000
+    watched_subnets: int = 3
     accelerator: str = "auto"
 
     def __post_init__(self) -> None:
@@ -81,9 +84,11 @@ class TrainConfig:
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
-        for name in ("num_workers", "cache_mb"):
+        for name in ("num_workers", "cache_mb", "watched_subnets"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
+        for step in self.schedule.first_steps:
+            self.schedule.losses_at(step, self.losses)  # Refuses now what would end the training at a later phase.
 
     def _expect_defaults(self, names: tuple[str, ...]) -> None:
         for option in fields(self):

@@ -27,10 +27,14 @@ class MetricsLog:
         run_folder: of the training.
         first_step: the next step that will be logged.
         images: drawn before that step.
+        active: whether it writes anything; of several ranks one does.
     """
 
-    def __init__(self, run_folder: str | Path, first_step: int, images: int) -> None:
+    def __init__(self, run_folder: str | Path, first_step: int, images: int, *, active: bool = True) -> None:
+        self.active = active
         self._path = Path(run_folder) / METRICS_FILE
+        if not active:
+            return
         lines = self._path.read_text().splitlines() if self._path.exists() else []
         kept = [line for line in lines if _step(line) < first_step]
         write_atomically(self._path, "".join(f"{line}\n" for line in kept))
@@ -42,7 +46,8 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._writer.close()
+        if self.active:
+            self._writer.close()
 
     def write(self, step: int, images: int, values: Mapping[str, float]) -> None:
         """Logs figures after a step.
@@ -52,6 +57,8 @@ class MetricsLog:
             images: drawn so far.
             values: names to figures.
         """
+        if not self.active:
+            return
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, "images": images, **values}) + "\n")
         for name, value in values.items():
@@ -59,7 +66,8 @@ class MetricsLog:
 
     def write_picture(self, images: int, picture: NDArray[np.uint8]) -> None:
         """Shows a picture (H, W, 3) in TensorBoard."""
-        self._writer.add_image("detections", picture, images, dataformats="HWC")
+        if self.active:
+            self._writer.add_image("detections", picture, images, dataformats="HWC")
 
 
 def _step(line: str) -> float:

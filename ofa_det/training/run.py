@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from torch import nn
 
 from ofa_det.arch.classes import check_categories
 from ofa_det.arch.description import ModelDescription
@@ -31,6 +35,7 @@ from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
+from ofa_det.models.ranks import Ranks, launch
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
@@ -39,7 +44,16 @@ from ofa_det.training.state import CHECKPOINT_FILE
 from ofa_det.training.validation import Validator
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = ("output", "resume", "num_workers", "cache_mb", "checkpoint_every", "validate_every", "accelerator")
+MAY_CHANGE = (
+    "output",
+    "resume",
+    "num_workers",
+    "cache_mb",
+    "checkpoint_every",
+    "validate_every",
+    "accelerator",
+    "watched_subnets",
+)
 """Options that a resumed run may have otherwise than the run began."""
 
 
@@ -71,14 +85,20 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     run_folder = Path(config.output)
     options = _checked_options(run_folder, config)
     fabric = _fabric(config)
-    if config.schedule.warmup_images >= config.schedule.num_images:
+    ranks = Ranks(index=fabric.global_rank, count=fabric.world_size)
+    if not config.schedule.reaches_its_peak:
         logger.warning("the learning rate never reaches its peak: schedule.warmup_images is not below num_images")
     dataset, watched = _open_splits(config)
     torch.manual_seed(config.seed)
     network, description = build_network(config, dataset)
-    write_atomically(run_folder / CONFIG_FILE, to_yaml(options))
+    if ranks.first:
+        write_atomically(run_folder / CONFIG_FILE, to_yaml(options))
     scorer = SubnetScorer(
-        description, calibration=dataset, calibration_images=config.calibration_images, scored=watched
+        description,
+        calibration=dataset,
+        calibration_images=config.calibration_images,
+        scored=watched,
+        ranks=ranks,
     )
     averaged = run_loop(
         network,
@@ -88,11 +108,13 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
             "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
         },
         fabric=fabric,
-        batches=lambda first_step: _batches(config, network, dataset, first_step),
-        validate=Validator(scorer, watched, run_folder),
+        batches=lambda first_step: _batches(config, network, dataset, first_step, ranks),
+        validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets),
         progress=progress,
     )
-    save_model(run_folder, description, _shipped(averaged, description.subnet, config, dataset))
+    if ranks.first:
+        save_model(run_folder, description, _shipped(averaged, description.subnet, config, dataset))
+    fabric.barrier()  # What follows on any rank may read the model.
     return TrainResult(model_file=run_folder / MODEL_FILE, description=description)
 
 
@@ -153,14 +175,16 @@ def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     return training, validation
 
 
-def _batches(config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int) -> Iterable[Batch]:
-    """The batches from a step on, each at its subnets' resolution."""
+def _batches(
+    config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int, ranks: Ranks
+) -> Iterable[Batch]:
+    """A rank's parts of the batches from a step on, each at its subnets' resolution."""
     return training_loader(
         dataset,
         batch_size=config.schedule.batch_size,
         first_step=first_step,
         num_steps=config.schedule.num_steps - first_step,
-        resolution_of_step=lambda step: step_subnets(network, config, step)[0].resolution,
+        resolution_of_step=lambda step: step_subnets(network, config, step).resolution,
         phase_of_step=config.schedule.phase_at,
         seed=config.seed,
         augmentation=config.augmentation,
@@ -168,6 +192,8 @@ def _batches(config: TrainConfig, network: DetectionNetwork, dataset: CocoDatase
         repeat_threshold=config.sampling.repeat_threshold,
         max_resolution=max(network.subnets.resolutions),
         cache_mb=config.cache_mb,
+        rank=ranks.index,
+        num_ranks=ranks.count,
     )
 
 
@@ -188,7 +214,9 @@ def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
         before = read_yaml(path) if path.is_file() else complete
         if not isinstance(before, dict):
             raise ValueError(f"expected the options of the training in {path}, found none; pass another --output")
-        settled = [_named({k: v for k, v in o.items() if k not in MAY_CHANGE}) for o in (before, complete)]
+        # An option that is younger than the run had its default then.
+        defaults = {k: v for k, v in to_plain(TrainConfig(data=config.data)).items() if k in complete}
+        settled = [_named(defaults) | _named(found) | dict.fromkeys(MAY_CHANGE) for found in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
     return complete
 
@@ -201,13 +229,53 @@ def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:
     return named
 
 
+class _Alongside(DDPStrategy):
+    """The ranks of a `torchrun`, each with a network as it is; `training.parts` says who adds up their gradients."""
+
+    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
+        return module
+
+
 def _fabric(config: TrainConfig) -> Fabric:
-    device = checked_accelerator(config.accelerator)
-    devices = 1 if device.index is None else [device.index]
+    """Accelerator and precision; under `torchrun` also the other ranks."""
+    device, launched = checked_accelerator(config.accelerator), launch()
+    options: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
+    if launched is not None:
+        _check_ranks(config, launched.num_nodes * launched.ranks_per_node)
+        options = {
+            "devices": launched.ranks_per_node,
+            "num_nodes": launched.num_nodes,
+            "strategy": _Alongside(),
+        }
     try:
-        return Fabric(accelerator=device.type, devices=devices, precision=config.schedule.precision)
+        fabric = Fabric(accelerator=device.type, precision=config.schedule.precision, **options)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ValueError(
             f"expected a precision that Lightning Fabric has on {config.accelerator}, found "
             f"{config.schedule.precision!r}: {error}"
         ) from error
+    if launched is not None:
+        fabric.launch()
+        if device.type == "cpu":  # Of GPUs Fabric takes care; gloo aborts now and then if nobody does.
+            atexit.register(_leave)
+    return fabric
+
+
+def _leave() -> None:
+    """Parts from the other ranks at exit."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _check_ranks(config: TrainConfig, count: int) -> None:
+    schedule = config.schedule
+    if ":" in config.accelerator:
+        raise ValueError(
+            f"expected --accelerator auto, cpu or cuda with torchrun, which gives each rank its own, found "
+            f"{config.accelerator}"
+        )
+    if schedule.batch_size % (count * schedule.accumulate) or schedule.batch_size < 2 * count * schedule.accumulate:
+        raise ValueError(
+            f"expected schedule.batch_size, the images of all ranks, to give {count} ranks and accumulate "
+            f"{schedule.accumulate} equal parts of at least 2 images, found {schedule.batch_size}"
+        )

@@ -8,7 +8,7 @@ import pytest
 from ofa_det.arch.layers import LayerSpec
 from ofa_det.arch.levels import HeadConfig, LevelSpec, NodeSpec, ssd_anchor_sizes
 from ofa_det.arch.space import BackboneConfig, OneSubnet, SearchSpace, check_subnet
-from ofa_det.arch.stages import StageSpec
+from ofa_det.arch.stages import OpenChoices, StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
 from ofa_det.artefacts.configs import read_space
 
@@ -37,10 +37,21 @@ SMALL = space(
 )
 
 
+COUPLED = space(
+    stage(kernel_sizes=(3,)),
+    stage(depths=(1, 3), kernel_sizes=(3, 5), expand_ratios=(2, 4), coupled=True),
+    stage(depths=(1, 2), expand_ratios=(3, 6), kinds=("inverted", "fused"), coupled=True),
+)
+
+
 def enumerate_stage(spec: StageSpec) -> list[tuple[BlockConfig, ...]]:
     choices = itertools.product(spec.kernel_sizes, spec.expand_ratios, spec.kinds)
     block = [BlockConfig(kernel_size=k, expand_ratio=e, kind=kind) for k, e, kind in choices]
-    return [blocks for depth in spec.depths for blocks in itertools.product(block, repeat=depth)]
+    found = [blocks for depth in spec.depths for blocks in itertools.product(block, repeat=depth)]
+    if not spec.coupled:
+        return found
+    ratio_of = dict(zip(spec.depths, spec.expand_ratios, strict=True))
+    return [blocks for blocks in found if {block.expand_ratio for block in blocks} == {ratio_of[len(blocks)]}]
 
 
 def enumerate_space(of: SearchSpace) -> set[SubnetConfig]:
@@ -54,6 +65,20 @@ def test_count_equals_enumeration() -> None:
     assert all(subnet in SMALL for subnet in subnets)
 
 
+def test_a_coupled_space_holds_what_enumeration_holds() -> None:
+    subnets = enumerate_space(COUPLED)
+    assert COUPLED.count() == len(subnets) == 2 * (2 + 2**3) * (2 + 2**2)
+    assert all(subnet in COUPLED for subnet in subnets)
+    free = replace(
+        COUPLED,
+        backbone=replace(COUPLED.backbone, stages=tuple(replace(stage, coupled=False) for stage in COUPLED.stages)),
+    )
+    rng = random.Random(0)
+    assert all((subnet in COUPLED) == (subnet in subnets) for subnet in (free.sample(rng) for _ in range(2000)))
+    fixed = replace(read_space("compofa_mbv3"), resolutions=(224,)).restricted(OpenChoices(kernel_choices=1))
+    assert fixed.count() == 3**5  # CompOFA, section 3
+
+
 def test_count_of_the_published_space() -> None:
     """Once-for-All, section 3.2: about 2 x 10^19 networks, before the resolutions."""
     published = replace(read_space("ofa_mbv3_w1.0"), resolutions=(224,))
@@ -63,7 +88,16 @@ def test_count_of_the_published_space() -> None:
 
 def test_samples_reach_the_whole_space_and_nothing_else() -> None:
     rng = random.Random(0)
-    assert {SMALL.sample(rng) for _ in range(3000)} == enumerate_space(SMALL)
+    for of in (SMALL, COUPLED):
+        assert {of.sample(rng) for _ in range(3000)} == enumerate_space(of)
+
+
+def test_first_stages_may_have_kernels_of_three_alone() -> None:
+    first, later = stage(depths=(1, 2), expand_ratios=(3, 6)), stage(depths=(1, 2), kernel_sizes=(3, 5, 7))
+    of = space(first, first, later)
+    subnets = [of.largest(), of.smallest(), *(of.sample(random.Random(seed)) for seed in range(50))]
+    assert {block.kernel_size for subnet in subnets for blocks in subnet.stages[:2] for block in blocks} == {3}
+    assert {block.kernel_size for subnet in subnets for block in subnet.stages[2]} == {3, 5, 7}
 
 
 def test_sample_at_a_resolution() -> None:
@@ -105,7 +139,22 @@ def test_mutation_extremes() -> None:
     rng = random.Random(2)
     parent = SPACE.sample(rng)
     assert SPACE.mutate(parent, rng, probability=0) == parent
-    assert {SMALL.mutate(SMALL.smallest(), rng, probability=1) for _ in range(3000)} == enumerate_space(SMALL)
+    for of in (SMALL, COUPLED):
+        assert {of.mutate(of.smallest(), rng, probability=1) for _ in range(3000)} == enumerate_space(of)
+
+
+def test_operations_stay_inside_a_coupled_space() -> None:
+    rng = random.Random(5)
+    for of in (COUPLED, read_space("compofa_mbv3")):
+        for _ in range(200):
+            first, second = of.sample(rng), of.sample(rng)
+            child = of.crossover(first, second, rng)
+            results = [first, child, of.mutate(child, rng, 0.3), *of.larger_neighbours(child)]
+            assert all(subnet in of for subnet in results)
+            for blocks, a, b in zip(child.stages, first.stages, second.stages, strict=True):
+                kernels = [{p[i].kernel_size for p in (a, b) if i < len(p)} for i in range(len(blocks))]
+                assert len(blocks) in (len(a), len(b))
+                assert all(block.kernel_size in known for block, known in zip(blocks, kernels, strict=True))
 
 
 def test_children_take_every_choice_from_a_parent() -> None:
@@ -134,6 +183,8 @@ def test_extremes() -> None:
     assert str(SPACE.largest(224)) == "r224 k3e1 " + " ".join(["k7e6.k7e6.k7e6.k7e6"] * 5)
     assert str(SMALL.smallest()) == "r64 k3e1 k3e3 k3e2.k3e2"
     assert str(SMALL.largest()) == "r96 k3e1 k5e3.k5e3 k3e4f.k3e4f"
+    assert str(COUPLED.smallest()) == "r64 k3e1 k3e2 k3e3"
+    assert str(COUPLED.largest()) == "r96 k3e1 k5e4.k5e4.k5e4 k3e6f.k3e6f"
 
 
 def test_larger_neighbours_by_hand() -> None:
@@ -146,21 +197,79 @@ def test_larger_neighbours_by_hand() -> None:
     }
 
 
-def test_steps_to_larger_neighbours_end_at_the_largest() -> None:
-    subnet = SPACE.smallest()
-    while neighbours := SPACE.larger_neighbours(subnet):
-        assert all(neighbour in SPACE for neighbour in neighbours)
+def test_a_deeper_coupled_stage_is_wider_throughout() -> None:
+    assert set(map(str, COUPLED.larger_neighbours(SubnetConfig.parse("r64 k3e1 k5e2 k3e6.k3e6f")))) == {
+        "r64 k3e1 k5e4.k3e4.k3e4 k3e6.k3e6f",
+        "r64 k3e1 k5e2 k3e6f.k3e6f",
+    }
+
+
+@pytest.mark.parametrize("of", [SPACE, SMALL, COUPLED], ids=["published", "small", "coupled"])
+def test_steps_to_larger_neighbours_end_at_the_largest(of: SearchSpace) -> None:
+    subnet = of.smallest()
+    while neighbours := of.larger_neighbours(subnet):
+        assert all(neighbour in of for neighbour in neighbours)
         assert len(set(neighbours)) == len(neighbours)
         subnet = neighbours[-1]
-    assert subnet == SPACE.largest(192)
+    assert subnet == of.largest(subnet.resolution)
 
 
 def test_covering_is_small_and_inside() -> None:
-    for of, most in ((SPACE, 1 + 3 * 3), (SMALL, 1 + 2 * 2 * 2), (FIXED, 2)):
+    for of, most in ((SPACE, 1 + 3 * 3), (SMALL, 1 + 2 * 2 * 2), (COUPLED, 1 + 2 * 2 * 2), (FIXED, 2)):
         subnets = list(of.covering())
         assert subnets[0] == of.largest()
         assert len(subnets) <= most
         assert all(subnet in of for subnet in subnets)
+
+
+def places(subnet: SubnetConfig) -> set[tuple[int, int, BlockConfig]]:
+    """Each block with its stage and position."""
+    return {(s, b, block) for s, blocks in enumerate(subnet.stages) for b, block in enumerate(blocks)}
+
+
+@pytest.mark.parametrize("of", [SMALL, COUPLED], ids=["small", "coupled"])
+def test_covering_has_every_block_at_every_place(of: SearchSpace) -> None:
+    wanted = set().union(*map(places, enumerate_space(of)))
+    assert set().union(*map(places, of.covering())) == wanted
+
+
+OPEN = [
+    OpenChoices(),
+    OpenChoices(kernel_choices=1, depth_choices=1, expansion_choices=1, kind_choices=1),
+    OpenChoices(depth_choices=1, expansion_choices=1, kind_choices=1),
+    OpenChoices(depth_choices=2, expansion_choices=1),
+    OpenChoices(expansion_choices=2),
+    OpenChoices(kernel_choices=9),
+]
+
+
+@pytest.mark.parametrize("of", [SMALL, COUPLED], ids=["small", "coupled"])
+@pytest.mark.parametrize("to", OPEN, ids=str)
+def test_a_restricted_space_is_a_part_with_the_same_largest_subnet(of: SearchSpace, to: OpenChoices) -> None:
+    part = of.restricted(to)
+    assert part.largest() == of.largest()
+    assert enumerate_space(part) <= enumerate_space(of)
+    assert replace(part, backbone=of.backbone) == of
+    assert part.restricted(to) == part
+
+
+def test_the_largest_choices_stay_open() -> None:
+    (first, *_, last) = SPACE.restricted(OpenChoices(depth_choices=2, expansion_choices=1)).stages
+    assert (first.depths, first.kernel_sizes, first.expand_ratios) == ((1,), (3,), (1,))
+    assert (last.depths, last.kernel_sizes, last.expand_ratios) == ((3, 4), (3, 5, 7), (6,))
+    assert SPACE.restricted(OpenChoices()) == SPACE
+    # A pair of a coupled stage is open if both its halves are.
+    pairs = COUPLED.restricted(OpenChoices(depth_choices=2, expansion_choices=1)).stages[1]
+    assert (pairs.depths, pairs.expand_ratios) == ((3,), (4,))
+    assert enumerate_space(COUPLED.restricted(OPEN[1])) == {COUPLED.largest(64), COUPLED.largest(96)}
+    one = OneSubnet(subnet=SPACE.largest(), resolutions=(192,))
+    assert one.restricted(OPEN[1]) == one
+
+
+@pytest.mark.parametrize("name", ["kernel_choices", "depth_choices", "expansion_choices", "kind_choices"])
+def test_a_space_without_a_choice_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"expected {name} >= 1, the largest alone, or null for all, found 0"):
+        OpenChoices(**{name: 0})
 
 
 @pytest.mark.parametrize(
@@ -179,6 +288,11 @@ def test_foreign_subnets_are_outside(text: str) -> None:
     assert SMALL.smallest() in SMALL
     assert SubnetConfig.parse(text) not in SMALL
     assert text not in SMALL
+
+
+@pytest.mark.parametrize("text", ["r64 k3e1 k3e4 k3e3", "r64 k3e1 k3e2.k3e2 k3e3", "r64 k3e1 k3e2 k3e6.k3e3"])
+def test_subnets_of_other_pairs_are_outside_a_coupled_space(text: str) -> None:
+    assert SubnetConfig.parse(text) not in COUPLED
 
 
 def test_a_subnet_may_have_any_resolution_but_no_other_stages() -> None:
@@ -287,6 +401,7 @@ def test_one_subnet_is_a_space_of_one() -> None:
         {"kinds": ("fused", "fused")},
         {"width": 0},
         {"stride": 0},
+        {"depths": (1, 2), "expand_ratios": (3,), "coupled": True},
     ],
 )
 def test_broken_choices_are_refused_by_name(choices: dict[str, object]) -> None:

@@ -119,6 +119,43 @@ def test_box_loss_is_zero_on_the_target_and_grows_away_from_it() -> None:
     assert wrong.box.item() > 0.1
 
 
+def test_the_teacher_replaces_the_labels_by_hand() -> None:
+    config = LossConfig(distillation="replaces", distill_weight=0.5, focal_gamma=0.0)
+    # The teacher gives the positive 1/2 and moves no box; the student gives 1/2 everywhere, and the anchor itself.
+    teacher = DetectorOutput(torch.zeros(1, 2, 4), torch.zeros(1, 2, 2))
+    losses = detection_losses(even_chances(2), one_positive([0, BACKGROUND]), config, teacher)
+    # Cross entropy of 1/2 with 1/2 is ln 2: the positive weighs the teacher's 1/2, each of three others 0.75.
+    assert losses.distillation.item() == pytest.approx(0.5 * (0.5 + 3 * 0.75) * math.log(2), rel=1e-4)
+    assert (losses.classification, losses.box) == (0, 0)
+    # Whoever has no teacher, such as the teacher itself, learns from the labels.
+    alone = detection_losses(even_chances(2), one_positive([0, BACKGROUND]), config)
+    assert alone == detection_losses(
+        even_chances(2), one_positive([0, BACKGROUND]), replace(config, distillation="adds")
+    )
+
+
+@pytest.mark.parametrize("kind", ["varifocal", "quality_focal", "hard_negatives"])
+def test_a_student_that_is_its_teacher_has_nothing_to_learn(kind: str) -> None:
+    torch.manual_seed(0)
+    config = LossConfig(classification=kind, distillation="replaces")
+    codes, logits = torch.randn(1, 3, 4, requires_grad=True), torch.randn(1, 3, 2, requires_grad=True)
+    teacher = DetectorOutput(codes.detach(), logits.detach())
+    targets = one_positive([0, BACKGROUND, IGNORED])
+    detection_losses(DetectorOutput(codes, logits), targets, config, teacher).total.backward()
+    assert logits.grad.abs().max() < 1e-6
+    apart = DetectorOutput(codes, logits + 1)
+    (gradient,) = torch.autograd.grad(detection_losses(apart, targets, config, teacher).total, logits)
+    assert gradient[0, :2].min() > 0
+    assert gradient[0, 2].abs().max() == 0
+
+
+def test_mistakes_about_the_teacher_are_named() -> None:
+    with pytest.raises(ValueError, match="distillation to be adds or replaces, found 'instead'"):
+        LossConfig(distillation="instead")
+    with pytest.raises(ValueError, match="distill_weight > 0 where distillation replaces the labels, found 0"):
+        LossConfig(distillation="replaces", distill_weight=0)
+
+
 def test_distillation_vanishes_when_the_student_is_the_teacher() -> None:
     sure = DetectorOutput(torch.zeros(1, 1, 4), torch.tensor([[[-20.0, 20.0]]]))
     unsure = DetectorOutput(torch.ones(1, 1, 4), torch.zeros(1, 1, 2))

@@ -6,7 +6,8 @@ import pytest
 from ofa_det.detection.detections import Detections
 from ofa_det.evaluation.metrics import coco_metrics
 from ofa_det.evaluation.pictures import ground_truth_detections
-from ofa_det.evaluation.scoring import coco_results, score
+from ofa_det.evaluation.scoring import coco_results, score, share_of
+from ofa_det.models.ranks import Ranks
 
 
 class Oracle:
@@ -64,3 +65,11 @@ def test_boxes_become_pixels_unclipped():
     assert coco_results(detections, 9, (40, 80)) == [
         {"image_id": 9, "category_id": 17, "bbox": [20, 20, 80, 10], "score": 0.123457}
     ]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_ranks_share_the_batches_of_one(shapes, count):
+    parts = [share_of(shapes, Ranks(index=index, count=count)) for index in range(count)]
+    wanted = [shapes.image_id(index) for index in range(26)]
+    assert [part.image_id(index) for part in parts for index in range(len(part))] == wanted
+    assert all(len(part) % 8 == 0 for part in parts[:-1])

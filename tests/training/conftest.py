@@ -33,6 +33,7 @@ def new_config(tiny_root: Path, tiny_space_file: Path) -> NewConfig:
             "calibration_images": 4,
             "checkpoint_every": 4,
             "validate_every": 1000,
+            "watched_subnets": 0,
             "accelerator": "cpu",
             "output": str(output),
         }

@@ -4,6 +4,7 @@ from ofa_det.arch.description import PostProcessConfig
 from ofa_det.data.anchors import AnchorConfig
 from ofa_det.data.splits import DataConfig
 from ofa_det.training.config import TrainConfig
+from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
 
 DATA = DataConfig(root="DATA")
 
@@ -29,8 +30,21 @@ def test_what_needs_a_subnet_is_refused_without_one(given: dict[str, object]) ->
         TrainConfig(data=DATA, **given)
 
 
+def test_a_mistake_of_a_later_phase_is_refused_at_once() -> None:
+    phases = (PhaseConfig(num_images=100), PhaseConfig(num_images=100, distill_weight=0.0, distillation="replaces"))
+    with pytest.raises(ValueError, match="distill_weight > 0 where distillation replaces the labels"):
+        TrainConfig(data=DATA, schedule=ScheduleConfig(num_images=200, phases=phases))
+
+
 @pytest.mark.parametrize(
-    "mistake", [{"calibration_images": 1}, {"checkpoint_every": 0}, {"validate_every": 0}, {"num_workers": -1}]
+    "mistake",
+    [
+        {"calibration_images": 1},
+        {"checkpoint_every": 0},
+        {"validate_every": 0},
+        {"num_workers": -1},
+        {"watched_subnets": -1},
+    ],
 )
 def test_mistakes_are_named(mistake: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=next(iter(mistake))):

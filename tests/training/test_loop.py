@@ -40,7 +40,7 @@ class Training:
             for step in range(first_step, config.schedule.num_steps):
                 if step == self.broken_step:
                     raise KeyboardInterrupt
-                yield self.make_batch(step_subnets(network, config, step)[0].resolution, seed=step)
+                yield self.make_batch(step_subnets(network, config, step).resolution, seed=step)
 
         return run_loop(
             network,
@@ -82,7 +82,7 @@ def test_weights_are_trained_averaged_and_validated(
     network = training.network(static=static)
     before = values(network)
     config = new_config(tmp_path, validate_every=8)
-    assert {step_subnets(network, config, step)[0].resolution for step in range(4)} == {64, 96}
+    assert {step_subnets(network, config, step).resolution for step in range(4)} == {64, 96}
     averaged = training.run(network, config)
     assert not averaged.training
     moved = [name for name, value in values(network).items() if not torch.equal(value, before[name])]
@@ -177,7 +177,7 @@ def test_what_is_not_finite_ends_the_training_before_the_weights_change(
     def breaking(first_step: int) -> Iterable[Batch]:
         break_it(network)
         broken.update(values(network))
-        return (training.make_batch(step_subnets(network, config, s)[0].resolution) for s in range(first_step, 4))
+        return (training.make_batch(step_subnets(network, config, s).resolution) for s in range(first_step, 4))
 
     with pytest.raises(ValueError, match=rf"{message}.* at step 2; lower schedule\.learning_rate"):
         run_loop(

@@ -13,6 +13,7 @@ import torch
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.configs import read_config
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.records import from_plain, read_yaml, write_record
@@ -238,6 +239,51 @@ def test_a_detector_trains_at_several_resolutions_and_ships_at_its_own(
     assert trained.description.detector.anchor_sizes == ssd_anchor_sizes()
     (scored,) = [line for line in (tmp_path / "metrics.jsonl").read_text().splitlines() if '"AP"' in line]
     assert json.loads(scored)["images"] == 16
+
+
+@pytest.fixture(scope="module")
+def progressive(new_config: NewConfig, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., TrainConfig]:
+    """The phases of the preset, of two steps each."""
+    preset = read_config(TrainConfig, "train/progressive").schedule.phases
+    rates = {"learning_rate": 1e-3, "warmup_images": 0, "num_images": 8}
+    phases = tuple(replace(phase, **rates) for phase in preset)
+    return lambda folder, **changes: new_config(folder, num_images=8 * len(phases), phases=phases, **changes)
+
+
+@pytest.fixture(scope="module")
+def shrunk(progressive: NewConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained through all phases."""
+    folder = tmp_path_factory.mktemp("runs") / "shrunk"
+    run(progressive(folder))
+    return folder
+
+
+def test_every_phase_of_progressive_shrinking_trains(
+    shrunk: Path, progressive: NewConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, bool]] = []
+    original = loop.accumulate_gradients
+
+    def watched(*args: object, **kwargs: object) -> object:
+        seen.append((len(kwargs["subnets"]), kwargs["teacher"] is not None))
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "accumulate_gradients", watched)
+    assert run(progressive(tmp_path)).read_bytes() == (shrunk / "model.safetensors").read_bytes()
+    assert seen[:2] == [(1, False)] * 2
+    assert [taught for _, taught in seen[2:]] == [True] * 10
+    assert [count for count, _ in seen[2:]] == [1, 1, 2, 2, 2, 2, 4, 4, 4, 4]
+    trained = load_supernet(shrunk).network
+    (transforms, *_) = [value for name, value in trained.named_parameters() if "transforms" in name]
+    assert not torch.equal(transforms, torch.eye(len(transforms)))
+
+
+@pytest.mark.parametrize("call", [2, 9, 10], ids=["in the first", "before the sorted", "in the sorted"])
+def test_a_run_interrupted_in_a_phase_goes_on_to_the_same_weights(
+    shrunk: Path, progressive: NewConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    interrupted_at(call, monkeypatch, progressive(tmp_path))
+    assert run(progressive(tmp_path, resume=True)).read_bytes() == (shrunk / "model.safetensors").read_bytes()
 
 
 def test_training_ends_on_images_without_mosaic(

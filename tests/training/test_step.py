@@ -18,7 +18,13 @@ from ofa_det.training.step import accumulate_gradients
 MakeBatch = Callable[..., Batch]
 
 
-def step(network: DetectionNetwork, batch: Batch, *subnets: SubnetConfig) -> list[DetectionLosses]:
+def step(
+    network: DetectionNetwork,
+    batch: Batch,
+    *subnets: SubnetConfig,
+    teacher: SubnetConfig | None = None,
+    distill_weight: float = 1.0,
+) -> list[DetectionLosses]:
     network.train().zero_grad()
     return accumulate_gradients(
         network,
@@ -27,7 +33,8 @@ def step(network: DetectionNetwork, batch: Batch, *subnets: SubnetConfig) -> lis
         subnets,
         backward=Tensor.backward,
         assigner=AssignerConfig(),
-        losses=LossConfig(),
+        losses=LossConfig(distill_weight=distill_weight),
+        teacher=teacher,
     )
 
 
@@ -81,6 +88,31 @@ def test_gradients_of_all_subnets_add_up_and_the_first_teaches(shallow: Detector
     # The largest subnet alone has a second block in its stages: the smallest adds nothing there.
     assert torch.equal(together["backbone.stages.1.1.project.weight"], of_largest["backbone.stages.1.1.project.weight"])
     assert not torch.equal(together["backbone.stem.weight"], of_largest["backbone.stem.weight"])
+
+
+def test_a_teacher_apart_teaches_as_well_and_does_not_train(shallow: DetectorConfig, make_batch: MakeBatch) -> None:
+    torch.manual_seed(0)
+    supernet, batch = Supernet(shallow), make_batch(64)
+    largest, smallest = shallow.space.largest(64), shallow.space.smallest(64)
+    beside = step(supernet, batch, largest, smallest)
+    apart = step(supernet, batch, smallest, teacher=largest)
+    assert len(apart) == 1
+    # The same targets and the same teacher, so the same losses; the second block of a stage is the largest's alone.
+    assert apart[0] == beside[1]
+    only = "backbone.stages.1.1.project.weight"
+    assert only not in gradients(supernet)
+    (untaught,) = step(supernet, batch, smallest, teacher=largest, distill_weight=0)
+    assert untaught.distillation == 0
+
+
+def test_a_teacher_apart_runs_only_if_it_is_heard(shallow: DetectorConfig, make_batch: MakeBatch) -> None:
+    torch.manual_seed(0)
+    supernet, batch, ran = Supernet(shallow), make_batch(64), []
+    largest, smallest = shallow.space.largest(64), shallow.space.smallest(64)
+    supernet.register_forward_pre_hook(lambda _, inputs: ran.append((inputs[1], torch.is_grad_enabled())))
+    step(supernet, batch, smallest, teacher=largest)
+    step(supernet, batch, smallest, teacher=largest, distill_weight=0)
+    assert ran == [(largest, False), (smallest, True), (smallest, True)]
 
 
 def test_ignored_regions_are_not_trained_as_background(shallow: DetectorConfig, make_batch: MakeBatch) -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import torch
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import OneSubnet, SearchSpace
+from ofa_det.arch.stages import OpenChoices
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.detection.detections import Detections
@@ -21,9 +23,25 @@ def test_a_space_is_watched_at_its_extremes_of_the_largest_resolution(tiny_space
     assert watched_subnets(tiny_space) == extremes
 
 
+def test_random_subnets_are_watched_too_the_same_in_every_training(tiny_space: SearchSpace) -> None:
+    three = watched_subnets(tiny_space, 3)
+    assert list(three) == ["AP_largest", "AP_smallest", "AP_1", "AP_2", "AP_3"]
+    assert len(set(three.values())) == 5
+    assert {subnet.resolution for subnet in three.values()} == {96}
+    assert all(subnet in tiny_space for subnet in three.values())
+    assert three == watched_subnets(replace(tiny_space), 3)
+    assert watched_subnets(tiny_space, 1) == {name: three[name] for name in ("AP_largest", "AP_smallest", "AP_1")}
+    # A space of four subnets has two between its extremes.
+    to = OpenChoices(kernel_choices=1, depth_choices=1)
+    first = replace(tiny_space.backbone, stages=tiny_space.stages[:2])
+    few = replace(tiny_space, backbone=first).restricted(to)
+    assert few.count() == 2 * 4
+    assert list(watched_subnets(few, 3)) == ["AP_largest", "AP_smallest", "AP_1", "AP_2"]
+
+
 def test_one_subnet_is_watched_as_it_ships(tiny_space: SearchSpace) -> None:
     subnet = tiny_space.largest(64)
-    assert watched_subnets(OneSubnet(subnet=subnet, resolutions=(64, 96))) == {"AP": subnet}
+    assert watched_subnets(OneSubnet(subnet=subnet, resolutions=(64, 96)), 3) == {"AP": subnet}
 
 
 class Finder:
@@ -60,3 +78,13 @@ def test_each_watched_subnet_is_scored_and_the_first_is_drawn(
         assert validator(Supernet(shallow).eval(), 48, log) == {"AP_largest": 0.11, "AP_smallest": 0.06}
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["0000048.jpg"]
     assert "48 images: AP_largest 0.110, AP_smallest 0.060" in caplog.text
+
+
+def test_random_subnets_are_scored_and_not_drawn(shallow: DetectorConfig, tiny_root: Path, tmp_path: Path) -> None:
+    dataset = open_split(DataConfig(root=str(tiny_root)), "val")
+    validator = Validator(Scorer(), dataset, tmp_path, random_subnets=2)
+    with MetricsLog(tmp_path, 0, 0) as log:
+        aps = validator(Supernet(shallow).eval(), 48, log)
+    assert list(aps) == ["AP_largest", "AP_smallest", "AP_1", "AP_2"]
+    assert 0.06 <= min(aps["AP_1"], aps["AP_2"]) <= max(aps["AP_1"], aps["AP_2"]) <= 0.11
+    assert len(list((tmp_path / "pictures").iterdir())) == 1
