@@ -268,9 +268,7 @@ def peer_layers(peer: nn.Module) -> list[Layer]:
     ]
 
 
-main = command(
-    "benchmark-recipe", "Train and compare the entries of the recipe.", RecipeConfig, run, presets="train"
-)
+main = command("benchmark-recipe", "Train and compare the entries of the recipe.", RecipeConfig, run, presets="train")
 
 if __name__ == "__main__":
     raise SystemExit(main())

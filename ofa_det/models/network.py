@@ -81,9 +81,7 @@ class DetectionNetwork(nn.Module, ABC):
     def grid(self, subnet: SubnetConfig) -> AnchorGrid:
         """The anchors, with what an assigner needs to know of their levels."""
         plan = self.plan(subnet)
-        return AnchorGrid(
-            boxes=self.anchors(subnet), feature_sizes=plan.feature_sizes, per_cell=plan.anchors_per_cell
-        )
+        return AnchorGrid(boxes=self.anchors(subnet), feature_sizes=plan.feature_sizes, per_cell=plan.anchors_per_cell)
 
     @abstractmethod
     def extract(self, subnet: SubnetConfig) -> Detector:

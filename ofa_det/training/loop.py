@@ -119,7 +119,7 @@ def step_subnets(network: DetectionNetwork, config: TrainConfig, step: int) -> S
 
 
 class TrainingStep:
-    """One optimiser step, of all that it costs but reading the batch and averaging the weights.
+    """One optimiser step: forward and backward passes, targets and losses, clipping, and the change of the weights.
 
     Args:
         network: whose weights change.
@@ -148,6 +148,11 @@ class TrainingStep:
         self._grids: dict[int, AnchorGrid] = {}
 
     def __call__(self, step: int, batch: Batch) -> list[DetectionLosses]:
+        """Trains the step's subnets on this rank's part of the batch; gives the losses of each on all of it.
+
+        Raises:
+            ValueError: losses or gradients that are not finite.
+        """
         config = self._config
         subnets = step_subnets(self._network, config, step)
         resolution = subnets.resolution

@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from ofa_det.arch.detector import DetectorConfig, elastic_layers
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.artefacts.configs import find_config, read_config, read_space
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.schedule import ScheduleConfig
@@ -16,8 +15,7 @@ SPACES = sorted((Path(__file__).parents[2] / "configs" / "spaces").glob("*.yaml"
 def test_every_shipped_space_reads_and_its_parts_fit_together(path: Path) -> None:
     space = read_space(path.stem)
     assert read_space(str(path)) == space
-    sizes = ssd_anchor_sizes(len(space.levels))
-    assert elastic_layers(DetectorConfig.of(space, num_classes=3, anchor_sizes=sizes))
+    assert elastic_layers(DetectorConfig.of(space, num_classes=3, anchor_sizes=space.stock_anchors()))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

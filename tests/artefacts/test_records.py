@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from ofa_det.arch.description import ModelDescription
-from ofa_det.arch.levels import AnchorFit
+from ofa_det.arch.levels import AnchorFit, AnchorRecall, Recall
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import ChosenSubnet
@@ -66,10 +66,10 @@ FULL = Tree(
         ChosenSubnet(subnet=read_space("ssdlite_mbv3").largest(), ap=0.25, latency_ms=40.5, device="pixel2"),
         AnchorFit(
             anchor_sizes=(((0.1, 0.2),), ((0.3, 0.4), (0.5, 0.6))),
-            mean_iou=0.7,
-            recall=0.9,
-            stock_mean_iou=0.6,
-            stock_recall=0.8,
+            recall=AnchorRecall(
+                classes=(Recall(boxes=4, recalled=3),), levels=(Recall(boxes=4, recalled=3),), mean_iou=0.7
+            ),
+            stock_recall=AnchorRecall(classes=(Recall(boxes=4, recalled=2),), levels=(), mean_iou=0.6),
         ),
     ],
     ids=lambda record: type(record).__name__,

@@ -8,7 +8,6 @@ import pytest
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig, detector_plan
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
@@ -19,7 +18,7 @@ INT8_CHEAP = ["dsp", "efficientnet_lite0", "mbv3_relu6", "mobiledet", "mobilenet
 
 
 def detector(space: SearchSpace) -> DetectorConfig:
-    return DetectorConfig.of(space, num_classes=2, anchor_sizes=ssd_anchor_sizes(len(space.levels)))
+    return DetectorConfig.of(space, num_classes=2, anchor_sizes=space.stock_anchors())
 
 
 def backbone(plan: LayerPlan) -> LayerPlan:

@@ -118,7 +118,7 @@ def test_by_iou_scores_are_one_or_the_iou_of_the_predicted_box() -> None:
 def test_atss_by_hand() -> None:
     """One object, two levels of three anchors, two candidates on each.
 
-    The candidates overlap it by 0.6, 0.2 and 0.5, 0.3: mean 0.4, deviation sqrt((0.04 + 0.04 + 0.01 + 0.01) / 3) = 0.183.
+    The candidates overlap it by 0.6, 0.2 and 0.5, 0.3: mean 0.4, deviation sqrt((4 + 4 + 1 + 1) / 300) = 0.183.
     Above 0.583 is one alone; the third anchor of a level, which overlaps it by 0.9, is too far away to be one.
     """
     iou = torch.tensor([[0.6], [0.2], [0.9], [0.5], [0.3], [0.0]])
