@@ -65,7 +65,9 @@ class Ranks:
         """Overwrites tensors by those of the first rank."""
         if self.count > 1:
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                flat = tensor.contiguous()  # Backends do not all take channels-last memory.
+                dist.broadcast(flat, src=0)
+                tensor.copy_(flat)
 
 
 ALONE = Ranks()

@@ -102,8 +102,8 @@ class ScheduleConfig:
         precision: of the arithmetic, as Lightning Fabric names it.
         accumulate: parts that a rank runs its images of a step in, one after another, for want of memory. The losses
             are those of the whole batch, but each part has a batch norm of its own.
-        sync_batch_norm: of several ranks, normalise by the images of all of them, so that their number changes no
-            result; with 16 images or more on each it can be off, which is faster.
+        sync_batch_norm: of several ranks, normalise by the images of all of them, so that with accumulate 1 their
+            number changes no result; with 16 images or more on each it can be off, which is faster.
     """
 
     num_images: int = 20_000

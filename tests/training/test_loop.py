@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
@@ -15,7 +16,7 @@ from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.loop import run_loop, step_subnets
 from ofa_det.training.metrics_log import MetricsLog
-from ofa_det.training.state import load_checkpoint
+from ofa_det.training.state import load_checkpoint, save_checkpoint
 
 NewConfig = Callable[..., TrainConfig]
 MakeBatch = Callable[..., Batch]
@@ -35,7 +36,7 @@ class Training:
         space = self.shallow.space
         return Detector(self.shallow, space.largest(), space.resolutions) if static else Supernet(self.shallow)
 
-    def run(self, network: DetectionNetwork, config: TrainConfig) -> DetectionNetwork:
+    def run(self, network: DetectionNetwork, config: TrainConfig, fabric: Fabric | None = None) -> DetectionNetwork:
         def batches(first_step: int) -> Iterator[Batch]:
             for step in range(first_step, config.schedule.num_steps):
                 if step == self.broken_step:
@@ -46,7 +47,7 @@ class Training:
             network,
             config,
             identity={"model": network.config},
-            fabric=Fabric(accelerator="cpu", devices=1, precision=config.schedule.precision),
+            fabric=fabric or Fabric(accelerator="cpu", devices=1, precision=config.schedule.precision),
             batches=batches,
             validate=self.validate,
             progress=False,
@@ -207,3 +208,42 @@ def test_reduced_precision_trains(training: Training, new_config: NewConfig, tmp
         assert all(parameter.dtype == torch.float32 for parameter in network.parameters())
     assert found["bf16-mixed"] != found["32-true"]
     assert found["bf16-mixed"] == pytest.approx(found["32-true"], rel=0.1)
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["supernet", "detector"])
+def test_the_scaler_of_half_precision_goes_on_too(
+    training: Training, new_config: NewConfig, tmp_path: Path, static: bool
+) -> None:
+    """On a CPU, for which Fabric makes no scaler of its own."""
+    config = new_config(tmp_path, precision="16-mixed", num_images=8)
+    for number in range(2):
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0, growth_interval=1)
+        precision = MixedPrecision("16-mixed", "cpu", scaler)
+        training.run(training.network(static=static), config, fabric=Fabric(accelerator="cpu", plugins=[precision]))
+        assert scaler.get_scale() == 32, number  # Twice doubled, then loaded, with no step left to do.
+
+
+def test_a_checkpoint_from_before_scalers_were_kept_goes_on(
+    training: Training, new_config: NewConfig, tmp_path: Path
+) -> None:
+    config = new_config(tmp_path)
+    whole = training.run(training.network(), config)
+    state = load_checkpoint(tmp_path)
+    assert state is not None
+    assert state.pop("precision") == {}
+    save_checkpoint(tmp_path, state)
+    assert same(values(training.run(training.network(), config)), values(whole))
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["supernet", "detector"])
+def test_a_batch_may_be_trained_in_parts(
+    training: Training, new_config: NewConfig, tmp_path: Path, static: bool
+) -> None:
+    """The statistics of each part's batch norm are its own, so it is another training, and not far from the whole."""
+    found = {}
+    for accumulate in (1, 2):
+        config = new_config(tmp_path / str(accumulate), accumulate=accumulate, num_images=4)
+        training.run(training.network(static=static), config)
+        (found[accumulate],) = (record["loss"] for record in records(tmp_path / str(accumulate)) if "loss" in record)
+    assert found[2] != found[1]
+    assert found[2] == pytest.approx(found[1], rel=0.1)

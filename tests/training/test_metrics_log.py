@@ -25,3 +25,10 @@ def test_figures_and_pictures_reach_tensorboard(tmp_path: Path) -> None:
     (events,) = tmp_path.glob("events.*")
     assert b"loss" in events.read_bytes()
     assert b"detections" in events.read_bytes()
+
+
+def test_of_several_ranks_one_writes(tmp_path: Path) -> None:
+    with MetricsLog(tmp_path, 0, 0, active=False) as log:
+        log.write(0, 8, {"loss": 1.0})
+        log.write_picture(8, np.zeros((4, 4, 3), np.uint8))
+    assert not list(tmp_path.iterdir())

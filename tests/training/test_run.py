@@ -16,7 +16,7 @@ from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_config
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.model_file import read_description
-from ofa_det.artefacts.records import from_plain, read_yaml, write_record
+from ofa_det.artefacts.records import from_plain, read_yaml, to_yaml, write_record
 from ofa_det.data.anchors import AnchorConfig, fit_space
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.draws import Draw, TrainingStream
@@ -133,6 +133,17 @@ def test_a_resumed_run_names_the_option_that_changed(
     with pytest.raises(ValueError, match=f"expected {named}.*; pass the options it began with, or another --output"):
         train(again(supernet, resume=True, **changes), progress=False)
     assert (supernet / "config.yaml").read_bytes() == before
+
+
+def test_a_run_from_before_an_option_goes_on_with_its_default(supernet: Path, again: NewConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(supernet, folder)
+    options = read_yaml(folder / "config.yaml")
+    del options["schedule"]["accumulate"], options["sampling"]
+    (folder / "config.yaml").write_text(to_yaml(options))
+    with pytest.raises(ValueError, match=r"expected schedule\.accumulate 2 in .*config\.yaml, found 1"):
+        train(again(folder, resume=True, accumulate=2), progress=False)
+    assert run(again(folder, resume=True)).read_bytes() == (supernet / "model.safetensors").read_bytes()
 
 
 def test_a_resumed_run_needs_the_images_it_began_with(
