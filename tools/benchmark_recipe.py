@@ -45,25 +45,38 @@ logger = logging.getLogger("ofa_det.benchmark_recipe")
 SIZE_PX = 320
 BATCH_SIZE = 16
 CHECKPOINT_IMAGES = 2_000
+PEER_ANCHORS, WITH_NECK = "ssdlite_mbv3 with the peer's anchors", "ssdlite_mbv3 with the neck of mbv3_relu6"
 
 SSDLITE = "r320 k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3.k3e3 k3e6.k3e6 k5e6.k5e6.k5e6"
 """MobileNetV3-Large as nearly as the space has it."""
 
+LITE0 = "r256 k3e1 k3e6.k3e6 k5e6.k5e6 k3e6.k3e6.k3e6 k5e6.k5e6.k5e6 k5e6.k5e6.k5e6.k5e6 k3e6"
+"""The whole of EfficientNet-Lite0, at a resolution at which it is predicted no slower than the peer."""
+
 OLD_ASSIGNER = {"kind": "iou", "scores": "iou", "positive_iou": 0.55, "ignored_iou": 0.45, "best_anchors": 6}
 PEER_ASSIGNER = {"kind": "iou", "scores": "one", "positive_iou": 0.5, "ignored_iou": 0.5, "best_anchors": 1}
 HARD_NEGATIVES = {"classification": "hard_negatives"}
+SLOW = {"learning_rate": 1e-3}
+CROPS = {"iou_crop": 1.0, "zoom_out": 0.5}
 
 ENTRIES: Mapping[str, Mapping[str, Any]] = {
-    "present": {"space": "ssdlite_mbv3", "subnet": SSDLITE, "assigner": OLD_ASSIGNER},
+    "present": {"space": "ssdlite_mbv3", "subnet": SSDLITE, "assigner": OLD_ASSIGNER, "schedule": SLOW},
     "hard_negatives": {
         "space": "ssdlite_mbv3", "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
+        "schedule": SLOW,
     },
     "peer_anchors": {
-        "space": "peer_anchors", "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
+        "space": PEER_ANCHORS, "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
+        "schedule": SLOW,
     },
-    "normalised": {"space": "peer_anchors", "subnet": SSDLITE},
-    "neck": {"space": "mbv3", "subnet": SSDLITE},
+    "normalised": {"space": PEER_ANCHORS, "subnet": SSDLITE, "schedule": SLOW},
+    "neck": {"space": WITH_NECK, "subnet": SSDLITE, "schedule": SLOW},
+    "rate": {"space": WITH_NECK, "subnet": SSDLITE},
+    "crops": {"space": WITH_NECK, "subnet": SSDLITE, "augmentation": CROPS},
+    "lite0_scratch": {"space": "efficientnet_lite0", "subnet": LITE0},
+    "lite0": {"space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0"},
 }  # fmt: skip
+"""What differs from the preset; each row of the ablation keeps what the one before brought."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +130,16 @@ def run(config: RecipeConfig) -> None:
 
 def _run_entry(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
     options = dict(ENTRIES[name])
-    if options["space"] == "peer_anchors":
+    if options["space"] in (PEER_ANCHORS, WITH_NECK):
         space = read_space("ssdlite_mbv3")
-        levels = with_anchors(space.levels, peer_anchors(open_split(config.data, "train")))
+        if options["space"] == WITH_NECK:
+            other = read_space("mbv3_relu6")
+            backbone = replace(space.backbone, last=None)
+            space = replace(space, backbone=backbone, neck=other.neck, head=other.head, levels=other.levels)
+        else:
+            space = replace(space, levels=with_anchors(space.levels, peer_anchors(open_split(config.data, "train"))))
         options["space"] = str(folder / "space.yaml")
-        write_atomically(folder / "space.yaml", to_yaml(to_plain(replace(space, levels=levels))))
+        write_atomically(folder / "space.yaml", to_yaml(space))
     schedule = {"num_images": config.images, "batch_size": BATCH_SIZE} | options.pop("schedule", {})
     settings = {
         "data": config.data, "output": str(folder), "schedule": schedule, "seed": config.seed, "resume": True,
