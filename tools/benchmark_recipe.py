@@ -56,7 +56,7 @@ LITE0 = "r256 k3e1 k3e6.k3e6 k5e6.k5e6 k3e6.k3e6.k3e6 k5e6.k5e6.k5e6 k5e6.k5e6.k
 OLD_ASSIGNER = {"kind": "iou", "scores": "iou", "positive_iou": 0.55, "ignored_iou": 0.45, "best_anchors": 6}
 PEER_ASSIGNER = {"kind": "iou", "scores": "one", "positive_iou": 0.5, "ignored_iou": 0.5, "best_anchors": 1}
 HARD_NEGATIVES = {"classification": "hard_negatives"}
-SLOW = {"learning_rate": 1e-3}
+SLOW, RATE = {"learning_rate": 1e-3}, {"learning_rate": 6e-3}
 CROPS = {"iou_crop": 1.0, "zoom_out": 0.5}
 
 ENTRIES: Mapping[str, Mapping[str, Any]] = {
@@ -140,7 +140,7 @@ def _run_entry(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
             space = replace(space, levels=with_anchors(space.levels, peer_anchors(open_split(config.data, "train"))))
         options["space"] = str(folder / "space.yaml")
         write_atomically(folder / "space.yaml", to_yaml(space))
-    schedule = {"num_images": config.images, "batch_size": BATCH_SIZE} | options.pop("schedule", {})
+    schedule = {"num_images": config.images, "batch_size": BATCH_SIZE, **RATE} | options.pop("schedule", {})
     settings = {
         "data": config.data, "output": str(folder), "schedule": schedule, "seed": config.seed, "resume": True,
         "num_workers": config.num_workers, "validate_every": max(1, config.images // 4),

@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.artefacts.configs import read_space
 from ofa_det.detection.preprocessing import normalise
 from ofa_det.models.network import Detector
@@ -26,7 +25,7 @@ State = Mapping[str, Tensor]
 BlockOutputs = Callable[..., list[Tensor]]
 SIZE = 96
 SPACE = replace(read_space("efficientnet_lite0"), resolutions=(64, SIZE))
-CONFIG = DetectorConfig.of(SPACE, num_classes=3, anchor_sizes=ssd_anchor_sizes())
+CONFIG = DetectorConfig.of(SPACE, num_classes=3, anchor_sizes=SPACE.stock_anchors())
 
 # Repeats, width, kernel, stride, expansion (EfficientNet, table 1).
 LITE0 = (
@@ -165,7 +164,7 @@ def test_the_name_is_the_file_in_the_wheel(tmp_path: Path) -> None:
     assert report.taken == load_pretrained(by_file, saved(state, tmp_path)).taken
     kept = by_name.get_parameter("backbone.stages.6.0.project.weight")
     assert torch.equal(kept, by_file.get_parameter("backbone.stages.6.0.project.weight"))
-    assert str(report).startswith("took 48 of 84 layers from efficientnet_lite0, left neck.extra0.reduce, ")
+    assert str(report).startswith("took 48 of 71 layers from efficientnet_lite0, left neck.lateral5, ")
 
 
 def test_without_the_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +231,7 @@ def test_a_space_that_is_not_of_the_weights_is_refused(tmp_path: Path) -> None:
     }
     for message, change in backbones.items():
         space = replace(SPACE, backbone=replace(SPACE.backbone, **change))
-        network = Supernet(DetectorConfig.of(space, num_classes=3, anchor_sizes=ssd_anchor_sizes()))
+        network = Supernet(DetectorConfig.of(space, num_classes=3, anchor_sizes=SPACE.stock_anchors()))
         with pytest.raises(ValueError, match=message) as error:
             load_pretrained(network, source)
         assert "\n" not in str(error.value)

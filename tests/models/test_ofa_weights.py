@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
@@ -159,7 +158,7 @@ def space(name: str = "ofa_mbv3_w1.0") -> SearchSpace:
 
 
 def supernet(space: SearchSpace) -> Supernet:
-    return Supernet(DetectorConfig.of(space, num_classes=3, anchor_sizes=ssd_anchor_sizes())).eval()
+    return Supernet(DetectorConfig.of(space, num_classes=3, anchor_sizes=space.stock_anchors())).eval()
 
 
 def saved(state: object, folder: Path) -> str:

@@ -14,7 +14,6 @@ from torch import Tensor
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import PretrainedReport, load_pretrained
@@ -144,7 +143,7 @@ def test_a_run_of_which_nothing_fits_is_refused(
     source = write(Supernet(DetectorConfig(num_classes=3, space=open_space)), tmp_path)
     stages = tuple(replace(stage, width=stage.width + 40) for stage in tiny_space.stages)
     space = replace(tiny_space, backbone=replace(tiny_space.backbone, stages=stages))
-    network = Supernet(DetectorConfig.of(space, num_classes=2, anchor_sizes=ssd_anchor_sizes()))
+    network = Supernet(DetectorConfig.of(space, num_classes=2, anchor_sizes=space.stock_anchors()))
     before = copies(network)
     with pytest.raises(ValueError, match=r"layers of this network's names and shapes in .*, found none; leave it out"):
         load_pretrained(network, source)
