@@ -60,6 +60,15 @@ def tiny_space_file(tiny_space: SearchSpace, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
+def torchrun(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """This process is the last of six ranks, three on each of two machines; gives what can change that."""
+    sizes = {"WORLD_SIZE": "6", "LOCAL_WORLD_SIZE": "3", "RANK": "5", "LOCAL_RANK": "2"}
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", **sizes}.items():
+        monkeypatch.setenv(name, value)
+    return monkeypatch
+
+
+@pytest.fixture
 def write_detector(tmp_path) -> WriteDetector:
     """Writes a `.tflite` detector that finds the same whatever the image: `scores` (A, C) at the `anchors` (A, 4)."""
 

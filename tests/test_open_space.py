@@ -12,8 +12,8 @@ from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.artefacts.configs import read_space
-from ofa_det.data.loading import Batch
-from ofa_det.detection.assignment import AssignerConfig
+from ofa_det.data.batch import Batch
+from ofa_det.detection.assignment import AssignerConfig, make_assigner
 from ofa_det.detection.losses import LossConfig
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
@@ -103,7 +103,7 @@ def test_a_step_trains_every_weight_of_its_subnets(supernet: Supernet, detector_
         batch,
         subnets,
         backward=torch.Tensor.backward,
-        assigner=AssignerConfig(),
+        assigner=make_assigner(AssignerConfig()),
         losses=LossConfig(),
     )
     assert all(torch.isfinite(loss.total) for loss in losses)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 
+from coco_sized import NUM_BOXES, NUM_IMAGES, write_coco_sized
+
 from ofa_det.data.augmentation_config import AugmentationConfig
-from ofa_det.data.coco_sized import NUM_BOXES, NUM_IMAGES, write_coco_sized
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split, open_splits
 

@@ -21,9 +21,10 @@ from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.cli.command import command
 from ofa_det.data.anchors import fit_space
+from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.generated import generate_dataset
-from ofa_det.data.loading import Batch, training_loader
+from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.network import DetectionNetwork, Detector

@@ -137,17 +137,21 @@ class AnchorFit:
     """Anchors of a data set.
 
     Args:
-        anchor_sizes: (width, height) of each level's anchors, as fractions of the input; none on a level that a
-            training leaves out.
+        levels: of the space that they are for, with them; none on a level that a training leaves out.
         recall: of these anchors.
         stock_recall: of the stock SSDLite anchors on the same levels.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 3
+    SCHEMA_VERSION: ClassVar[int] = 4
 
-    anchor_sizes: AnchorSizes
+    levels: tuple[LevelSpec, ...]
     recall: AnchorRecall
     stock_recall: AnchorRecall
+
+    @property
+    def anchor_sizes(self) -> AnchorSizes:
+        """(width, height) of each level's anchors, as fractions of the input."""
+        return tuple(level.anchors for level in self.levels)
 
 
 def ssd_anchor_sizes(num_levels: int = 6, min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorSizes:

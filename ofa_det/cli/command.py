@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from ofa_det.artefacts.configs import find_config
 from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
+from ofa_det.models.launch import is_first_rank, launch
 
 ConfigT = TypeVar("ConfigT")
 
@@ -37,6 +38,7 @@ def command(
     run: Callable[[ConfigT], None],
     *,
     presets: str | None = None,
+    ranks: bool = False,
 ) -> Main:
     """Makes the entry point of one command.
 
@@ -46,6 +48,7 @@ def command(
         config_class: frozen dataclass; its docstring's Args become the help.
         run: does the work; a ValueError or OSError from it is the user's to mend.
         presets: folder of `configs/` whose files `--config` also finds by their name.
+        ranks: whether the processes of a `torchrun` may run it together.
 
     Returns:
         A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
@@ -57,6 +60,10 @@ def command(
         try:
             words = _with_presets(sys.argv[1:] if argv is None else argv, presets)
             config = _parse(parser, config_class, words)
+            if not ranks and (launched := launch()) is not None:
+                raise ValueError(
+                    f"expected one process, found {launched.num_ranks} ranks; only train runs under torchrun"
+                )
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
                 run(config)
@@ -86,7 +93,7 @@ def _logging_to_stderr() -> Iterator[None]:
     package = logging.getLogger("ofa_det")
     level = package.level
     # Of the ranks of a torchrun the first alone tells what goes on.
-    package.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    package.setLevel(logging.INFO if is_first_rank() else logging.WARNING)
     logging.root.addHandler(handler)
     try:
         yield

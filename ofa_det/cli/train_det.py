@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from ofa_det.cli.command import command
+from ofa_det.models.launch import is_first_rank
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 
@@ -12,8 +11,10 @@ from ofa_det.training.run import train
 def run(config: TrainConfig) -> None:
     """Trains, and prints where the model is."""
     result = train(config)
-    if os.environ.get("RANK", "0") == "0":  # Of the ranks of a torchrun the first alone writes.
+    if is_first_rank():
         print(f"wrote {result.model_file}")
 
 
-main = command("train", "Train an elastic detector, or one subnet of it.", TrainConfig, run, presets="train")
+main = command(
+    "train", "Train an elastic detector, or one subnet of it.", TrainConfig, run, presets="train", ranks=True
+)

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.levels import AnchorFit, AnchorRecall, AnchorSizes, LevelSpec
+from ofa_det.arch.levels import AnchorFit, AnchorRecall, AnchorSizes, LevelSpec, with_anchors
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.records import read_record
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.detection.anchors import fit_anchors, level_squares, placed_recall
+from ofa_det.detection.anchor_fitting import fit_anchors, level_squares
+from ofa_det.detection.anchors import placed_recall
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed
     sizes = fit_anchors(objects.boxes, objects.labels, cells=cells, num_anchors=count, evenly=shared, seed=seed)
     sizes = _reading_the_whole_backbone(space, sizes)
     return AnchorFit(
-        anchor_sizes=sizes,
+        levels=with_anchors(space.levels, sizes),
         recall=anchor_recall(dataset, space, sizes),
         stock_recall=anchor_recall(dataset, space, space.stock_anchors()),
     )
@@ -102,7 +103,7 @@ def _sizes(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, se
             raise ValueError("expected two or more levels for stock anchors, found 1; set --anchors.source fit")
         return space.stock_anchors()
     if config.source != "fit":
-        return _read(Path(config.source), space)
+        return _reading_the_whole_backbone(space, _read(Path(config.source), space))
     return fit_to_dataset(dataset, space, count=config.count, seed=seed).anchor_sizes
 
 
@@ -141,13 +142,20 @@ def _summary(recall: AnchorRecall, dataset: CocoDataset, left_out: Sequence[Leve
 def _read(path: Path, space: SearchSpace) -> AnchorSizes:
     if not path.is_file():
         raise FileNotFoundError(f"expected anchors from fit, ssd or a JSON file of fit-anchors, found {str(path)!r}")
-    sizes = read_record(path, AnchorFit).anchor_sizes
+    fit = read_record(path, AnchorFit)
     mend = "fit them to this search space, with --space of fit-anchors"
-    if len(sizes) != len(space.levels):
-        raise ValueError(f"expected anchors of {len(space.levels)} levels in {path}, found {len(sizes)}; {mend}")
-    counts = [len(shapes) for shapes in sizes]
+    wanted, found = (_places(levels) for levels in (space.levels, fit.levels))
+    if found != wanted:
+        raise ValueError(f"expected anchors of the levels {wanted} in {path}, found {found}; {mend}")
+    counts = [len(level.anchors) for level in fit.levels]
+    if not any(counts):
+        raise ValueError(f"expected anchors on one level or more in {path}, found none; {mend}")
     if space.head.shared and len(set(counts)) > 1:
         raise ValueError(
             f"expected as many anchors on every level in {path}, since the levels share a head, found {counts}; {mend}"
         )
-    return sizes
+    return fit.anchor_sizes
+
+
+def _places(levels: Sequence[LevelSpec]) -> str:
+    return ", ".join(f"{level.feature} of stride {level.stride}" for level in levels)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.batch import Batch, Sample, pack, unpack
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw, Phase, TrainingStream
 from ofa_det.data.image_cache import ReadImage, cached
@@ -29,42 +27,6 @@ if TYPE_CHECKING:
     from ofa_det.data.augmentation import Augmenter
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Training images and their boxes.
-
-    Args:
-        images: (B, 3, R, R) uint8 RGB, channels last in memory.
-        boxes: B tensors (G, 4) xyxy, normalised.
-        labels: B tensors (G,), positions in the data set's categories.
-        ignored: B tensors (K, 4) of boxes that are neither targets nor background: crowd regions, and fragments of
-            objects that the augmentation cut.
-        attached: B mappings of what else belongs to each image; empty without attachments.
-    """
-
-    images: Tensor
-    boxes: tuple[Tensor, ...]
-    labels: tuple[Tensor, ...]
-    ignored: tuple[Tensor, ...]
-    attached: tuple[Mapping[str, Tensor], ...]
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The same batch on another device."""
-
-        def moved(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return tuple(tensor.to(device, non_blocking=True) for tensor in tensors)
-
-        return Batch(
-            images=self.images.to(device, non_blocking=True),
-            boxes=moved(self.boxes),
-            labels=moved(self.labels),
-            ignored=moved(self.ignored),
-            attached=tuple(
-                dict(zip(tensors, moved(tuple(tensors.values())), strict=True)) for tensors in self.attached
-            ),
-        )
 
 
 class Attachments(Protocol):
@@ -114,11 +76,11 @@ def training_loader(
         augmentation: how images are varied.
         phase_of_step: step -> phase of training.
         attachments: gives what arrives in `Batch.attached`.
-        num_workers: processes that prepare batches; 0 prepares them in this one.
+        num_workers: processes of each rank that prepare batches; 0 prepares them in this one.
         repeat_threshold: share of the images below which a class is rare, see `ofa_det.data.sampling`.
         max_resolution: the greatest of the whole run, in pixels; needed for reduced decoding.
-        cache_mb: memory for decoded images, in 10^6 bytes, shared by the workers; the batches are the same with and
-            without. Of a data set that does not fit, none is kept.
+        cache_mb: memory of each rank for decoded images, in 10^6 bytes, shared by its workers; the batches are the same
+            with and without. Of a data set that does not fit, none is kept.
         rank: which part of every batch is delivered, from 0.
         num_ranks: equal parts that every batch is divided into, in order.
 
@@ -134,11 +96,7 @@ def training_loader(
         raise ValueError(
             f"expected a rank below num_ranks, and batch_size a multiple of it, found {rank}, {num_ranks}, {batch_size}"
         )
-    min_side = None
-    if augmentation.reduced_decoding:
-        if max_resolution is None:
-            raise ValueError("expected max_resolution with reduced_decoding, found none")
-        min_side = math.ceil(max_resolution * augmentation.largest_magnification)
+    min_side = _min_side(augmentation, max_resolution)
     # Imported this late since albumentations takes seconds to load, but before the workers are forked, which share it.
     from ofa_det.data.augmentation import Augmenter
 
@@ -150,19 +108,15 @@ def training_loader(
     )
     if repeat_threshold > 0:
         logger.info("an epoch has %d draws of %d images", stream.epoch_length, len(dataset))
-
-    def draws_of_step(step: int) -> list[Draw]:
-        resolution, phase = resolution_of_step(step), phase_of_step(step)
-        part = batch_size // num_ranks
-        first = step * batch_size + rank * part
-        numbers = range(first, first + part)
-        return [stream.draw(number, resolution=resolution, phase=phase) for number in numbers]
-
     read = cached(
         partial(dataset.image, min_side=min_side), _decoded_bytes(dataset, min_side), max_bytes=cache_mb * 10**6
     )
     samples = _TrainingSamples(dataset, read, Augmenter(augmentation), attachments)
-    draws = (draws_of_step(step) for step in range(first_step, first_step + num_steps))
+    part = batch_size // num_ranks
+    draws = (
+        _draws_of_step(stream, step * batch_size + rank * part, part, resolution_of_step(step), phase_of_step(step))
+        for step in range(first_step, first_step + num_steps)
+    )
     return _deliver(samples, draws, num_workers)
 
 
@@ -203,6 +157,20 @@ def spread(length: int, limit: int | None) -> list[int]:
     return [number * length // count for number in range(count)]
 
 
+def _min_side(augmentation: AugmentationConfig, max_resolution: int | None) -> int | None:
+    """Side that an image keeps when it is decoded at a reduced size, in pixels; none where it is decoded whole."""
+    if not augmentation.reduced_decoding:
+        return None
+    if max_resolution is None:
+        raise ValueError("expected max_resolution with reduced_decoding, found none")
+    return math.ceil(max_resolution * augmentation.largest_magnification)
+
+
+def _draws_of_step(stream: TrainingStream, first: int, count: int, resolution: int, phase: Phase) -> list[Draw]:
+    """So many draws of a run from its draw `first` on, which are a rank's of one step."""
+    return [stream.draw(number, resolution=resolution, phase=phase) for number in range(first, first + count)]
+
+
 def _decoded_bytes(dataset: CocoDataset, min_side: int | None) -> NDArray[np.int64]:
     """(N,) bytes that each image takes once it is decoded."""
     sides = dataset.image_sizes
@@ -219,14 +187,7 @@ def _image_or_grey(dataset: CocoDataset, index: int, read: ReadImage) -> tuple[N
         return np.full((*dataset.image_size(index), 3), MID_GREY, np.uint8), str(error)
 
 
-class _Sample(NamedTuple):
-    image: NDArray[np.uint8]
-    annotations: Annotations
-    attached: Mapping[str, NDArray[Any]]
-    problems: list[str]
-
-
-class _TrainingSamples(Dataset[_Sample]):
+class _TrainingSamples(Dataset[Sample]):
     """Draw -> sample; runs in the worker processes."""
 
     def __init__(
@@ -237,7 +198,7 @@ class _TrainingSamples(Dataset[_Sample]):
         self._augmenter = augmenter
         self._attachments = attachments
 
-    def __getitem__(self, drawn: Draw) -> _Sample:
+    def __getitem__(self, drawn: Draw) -> Sample:
         images, problems = [], []
         for index in drawn.indices:
             image, problem = _image_or_grey(self._dataset, index, self._read)
@@ -245,48 +206,7 @@ class _TrainingSamples(Dataset[_Sample]):
             if problem:
                 problems.append(problem)
         varied, annotations = self._augmenter(images, resolution=drawn.resolution, seed=drawn.seed)
-        return _Sample(varied, annotations, self._attachments(drawn) if self._attachments else {}, problems)
-
-
-def _pack(samples: list[_Sample]) -> dict[str, Any]:
-    """A batch in few tensors: each one that crosses a process boundary costs a file descriptor."""
-    annotations = [sample.annotations for sample in samples]
-    pairs = [(a, ~a.ignored) for a in annotations]
-    return {
-        "images": torch.from_numpy(np.stack([sample.image for sample in samples])),
-        "boxes": torch.from_numpy(np.concatenate([a.boxes[kept] for a, kept in pairs])),
-        "labels": torch.from_numpy(np.concatenate([a.labels[kept] for a, kept in pairs])),
-        "ignored": torch.from_numpy(np.concatenate([a.boxes[~kept] for a, kept in pairs])),
-        "counts": [int(kept.sum()) for _, kept in pairs],
-        "ignored_counts": [int((~kept).sum()) for _, kept in pairs],
-        "attached": _pack_attached([sample.attached for sample in samples]),
-        "problems": [problem for sample in samples for problem in sample.problems],
-    }
-
-
-def _pack_attached(attached: Sequence[Mapping[str, NDArray[Any]]]) -> list[tuple[str, Tensor, list[Any]]]:
-    """For each name and type one flat tensor, and which image's array of which shape each part of it is."""
-    groups = defaultdict(list)
-    for image, arrays in enumerate(attached):
-        for name, array in arrays.items():
-            groups[name, array.dtype].append((image, array))
-    return [
-        (
-            name,
-            torch.from_numpy(np.concatenate([array.ravel() for _, array in found])),
-            [(image, array.shape) for image, array in found],
-        )
-        for (name, _), found in groups.items()
-    ]
-
-
-def _unpack_attached(packed: list[tuple[str, Tensor, list[Any]]], batch_size: int) -> tuple[dict[str, Tensor], ...]:
-    attached: tuple[dict[str, Tensor], ...] = tuple({} for _ in range(batch_size))
-    for name, flat, parts in packed:
-        values = torch.split(flat, [math.prod(shape) for _, shape in parts])
-        for (image, shape), part in zip(parts, values, strict=True):
-            attached[image][name] = part.view(shape)
-    return attached
+        return Sample(varied, annotations, self._attachments(drawn) if self._attachments else {}, problems)
 
 
 def _prepare_worker(worker: int) -> None:
@@ -304,7 +224,7 @@ def _deliver(samples: _TrainingSamples, draws: Iterator[list[Draw]], num_workers
         samples,
         batch_sampler=draws,
         num_workers=num_workers,
-        collate_fn=_pack,
+        collate_fn=pack,
         worker_init_fn=_prepare_worker,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # Else the loader advances the global one, on which a resumed run relies.
@@ -315,10 +235,4 @@ def _deliver(samples: _TrainingSamples, draws: Iterator[list[Draw]], num_workers
             if problem not in warned:
                 warned.add(problem)
                 logger.warning("%s; it is taken as grey, without boxes", problem)
-        yield Batch(
-            images=packed["images"].permute(0, 3, 1, 2),
-            boxes=packed["boxes"].split(packed["counts"]),
-            labels=packed["labels"].split(packed["counts"]),
-            ignored=packed["ignored"].split(packed["ignored_counts"]),
-            attached=_unpack_attached(packed["attached"], len(packed["images"])),
-        )
+        yield unpack(packed)

@@ -36,7 +36,8 @@ class LossConfig:
         distill_weight: factor of the losses against the teacher.
         distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all
             anchors hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2); then on all
-            anchors, since matched ones alone do not tell what is background.
+            anchors, since matched ones alone do not tell what is background. Unused when one subnet trains, alone or
+            at each step (`alternating`), like `distill_weight`.
     """
 
     classification: ClassificationLoss = "varifocal"
@@ -122,7 +123,8 @@ def detection_losses(
 def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
     """Element-wise varifocal loss (VarifocalNet, equation 2).
 
-    Differs from the paper: what is positive is told by `answers`, not by a wanted score above 0.
+    Differs from the paper: what is positive is told by `answers`, not by a wanted score above 0. Elsewhere labels want
+    0; a teacher that replaces them may want more, and then an entry weighs at least as much, as a positive would.
 
     Args:
         logits: (B, A, C).
@@ -132,7 +134,7 @@ def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConf
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     negative = config.focal_alpha * logits.detach().sigmoid() ** config.focal_gamma
-    return torch.where(answers, wanted, negative) * cross_entropy
+    return torch.where(answers, wanted, torch.maximum(wanted, negative)) * cross_entropy
 
 
 def _quality_focal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:

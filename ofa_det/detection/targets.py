@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -31,6 +32,7 @@ class AnchorGrid:
         """Anchors of each level."""
         return tuple(h * w * n for (h, w), n in zip(self.feature_sizes, self.per_cell, strict=True))
 
+    @cached_property
     def cells(self) -> Tensor:
         """(A, 2) width and height of each anchor's cell, normalised."""
         sizes = self.boxes.new_tensor([(1 / width, 1 / height) for height, width in self.feature_sizes])
@@ -69,7 +71,7 @@ class Targets:
         anchors: (P, 4) each positive anchor.
         scores: (P,) in [0, 1], the class score that each positive anchor should give.
         weights: (P,) of each positive anchor in the box loss.
-        normaliser: scalar, at least 1, that the summed losses are divided by.
+        given_normaliser: what stands for the sum of the weights, if the images are a part of a greater batch.
     """
 
     owners: Tensor
@@ -78,9 +80,16 @@ class Targets:
     anchors: Tensor
     scores: Tensor
     weights: Tensor
-    normaliser: Tensor
+    given_normaliser: float | None = None
 
     @property
     def positive(self) -> Tensor:
         """(B, A) which anchors answer for an object."""
         return self.owners >= 0
+
+    @property
+    def normaliser(self) -> Tensor:
+        """Scalar that the summed losses are divided by: the sum of the weights, at least 1, unless one is given."""
+        if self.given_normaliser is not None:
+            return self.weights.new_tensor(self.given_normaliser)
+        return self.weights.sum().clamp(min=1)

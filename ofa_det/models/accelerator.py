@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from ofa_det.models.ranks import launch
+from ofa_det.models.launch import launch
 
 _NAME = re.compile(r"cpu|cuda(:[0-9]+)?")
 

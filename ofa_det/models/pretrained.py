@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from ofa_det.arch.classes import Category
+from ofa_det.arch.levels import LevelSpec
+from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.elastic.layers import ElasticConvolution
 from ofa_det.elastic.sorting import sort_channels
@@ -25,6 +28,8 @@ from ofa_det.models.published_weights import (
 from ofa_det.models.run_folder import load_detector, load_supernet
 from ofa_det.models.supernet import Supernet
 
+_OF_A_LEVEL = re.compile(r"head\.levels\.(\d+)\.(.+)")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedReport:
@@ -35,12 +40,14 @@ class PretrainedReport:
         taken: layers of the network that have weights of the source.
         left: layers that kept their initial weights.
         unused: weight keys of the source that went nowhere.
+        elastic: whether its narrower subnets are trained too, so that its channels have an order.
     """
 
     source: str
     taken: tuple[str, ...]
     left: tuple[str, ...]
     unused: tuple[str, ...]
+    elastic: bool = False
 
     def __str__(self) -> str:
         left = f", left {listed(list(self.left))} as they were" if self.left else ""
@@ -71,9 +78,9 @@ def load_pretrained(
     """Fills a network, in place, with what fits of trained weights.
 
     The backbone of a published network must fit as a whole, less the convolution behind the last stage; its input
-    normalisation is folded into the stem. Of a run folder each layer is taken that fits by name and shape. Where the
-    source is one network and what is filled is a supernet, elastic channels are sorted once, so that its subnets keep
-    the important ones.
+    normalisation is folded into the stem. Of a run folder each layer is taken that fits by name and shape; levels of
+    the head are the same where they read the same feature. Where the source is one network and what is filled is a
+    supernet, elastic channels are sorted once, so that its subnets keep the important ones.
 
     Args:
         network: a supernet, or a detector, which gets what a supernet of its space would have for it.
@@ -103,6 +110,7 @@ def load_pretrained(
         taken=tuple(name for name in layers if name in taken),
         left=tuple(name for name in layers if name not in taken),
         unused=(*found.unused, *(key for key in found.tensors if _layer_of(network, key) not in taken)),
+        elastic=found.elastic,
     )
 
 
@@ -116,10 +124,10 @@ def _read(network: DetectionNetwork, source: str, categories: Sequence[Category]
         raise FileNotFoundError(
             f"expected {EFFICIENTNET_LITE0}, a once-for-all checkpoint or a run folder to start from, found {source!r}"
         )
-    return _read_run_folder(path, categories)
+    return _read_run_folder(path, network.config.space, categories)
 
 
-def _read_run_folder(path: Path, categories: Sequence[Category] | None) -> _Source:
+def _read_run_folder(path: Path, space: SearchSpace, categories: Sequence[Category] | None) -> _Source:
     description = read_description(path)
     elastic = description.subnet is None
     trained = load_supernet(path) if elastic else load_detector(path)
@@ -128,8 +136,48 @@ def _read_run_folder(path: Path, categories: Sequence[Category] | None) -> _Sour
     if categories is not None and tuple(categories) != description.categories:
         outputs = trained.network.plan(trained.network.subnets.largest()).score_outputs
         other = tuple(key for key in tensors if key.rpartition(".")[0] in outputs)
-    kept = {key: value for key, value in tensors.items() if key not in other}
-    return _Source(tensors=kept, unused=other, elastic=elastic, whole=False)
+    names = {key: key for key in tensors if _OF_A_LEVEL.fullmatch(key) is None}
+    names |= _head_by_feature(tensors, description.detector.space, space)
+    named = {name: tensors[key] for name, key in names.items() if key not in other}
+    unused = tuple(key for key in tensors if key in other or key not in names.values())
+    return _Source(tensors=named, unused=unused, elastic=elastic, whole=False)
+
+
+def _head_by_feature(keys: Iterable[str], theirs: SearchSpace, own: SearchSpace) -> dict[str, str]:
+    """Pairs the keys of two heads: levels are named by position, which says nothing where others were left out.
+
+    The first level of a shared head carries its weights, whatever it reads; norms are a level's own. A first level
+    without a partner begins with the norms of the source's first, since the weights are nothing without norms. Nothing
+    is paired of two heads of which one alone is shared.
+
+    Args:
+        keys: of the source.
+        theirs: the space of the source.
+        own: the space of the network to fill.
+
+    Returns:
+        Key of the source by key of the network.
+    """
+    if theirs.head.shared != own.head.shared:
+        return {}
+    index_of = {place: index for index, place in enumerate(_places(theirs.levels))}
+    partners = [index_of.get(place) for place in _places(own.levels)]
+    if own.head.shared and partners[0] is None:
+        partners[0] = 0
+    names: dict[str, str] = {}
+    for key in keys:
+        if match := _OF_A_LEVEL.fullmatch(key):
+            level, part = int(match[1]), match[2]
+            carried = own.head.shared and ".norm." not in part
+            here = [0] if carried else [index for index, partner in enumerate(partners) if partner == level]
+            names |= {f"head.levels.{index}.{part}": key for index in here}
+    return names
+
+
+def _places(levels: Sequence[LevelSpec]) -> list[tuple[str, int, int]]:
+    """Feature and stride of each level, and how many before it have the same."""
+    pairs = [(level.feature, level.stride) for level in levels]
+    return [(*pair, pairs[:index].count(pair)) for index, pair in enumerate(pairs)]
 
 
 def _fill(supernet: Supernet, found: _Source, source: str) -> set[str]:

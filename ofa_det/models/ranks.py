@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -90,30 +89,3 @@ class _Gather(torch.autograd.Function):
         gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         return gradient[ctx.ranks.index], None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Launch:
-    """How `torchrun` started this process.
-
-    Args:
-        num_nodes: machines.
-        ranks_per_node: processes on each.
-        local_rank: of this process on its machine.
-    """
-
-    num_nodes: int
-    ranks_per_node: int
-    local_rank: int
-
-
-def launch() -> Launch | None:
-    """How this process was started by `torchrun`; none if it was not, or is its only process."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1":
-        return None
-    local = int(os.environ["LOCAL_WORLD_SIZE"])
-    return Launch(
-        num_nodes=int(os.environ["WORLD_SIZE"]) // local,
-        ranks_per_node=local,
-        local_rank=int(os.environ["LOCAL_RANK"]),
-    )

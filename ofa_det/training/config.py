@@ -40,14 +40,14 @@ class TrainConfig:
         losses: kind and weights of the losses.
         schedule: length and pace.
         postprocess: how outputs become detections, in validation, search, and the exported file.
-        num_workers: processes that prepare batches; 0 prepares them in the main process.
-        cache_mb: memory for decoded training images, in 10^6 bytes, which the workers share; none is kept if not all of
-            them fit. 0 reads them anew for each draw.
+        num_workers: processes of each rank that prepare batches; 0 prepares them in the main process.
+        cache_mb: memory of each rank for decoded training images, in 10^6 bytes, which its workers share; none is kept
+            if not all of them fit. 0 reads them anew for each draw.
         calibration_images: training images for batch-norm statistics.
         checkpoint_every: images between two resume states.
         validate_every: images between two validations.
         watched_subnets: random subnets that a supernet's validation scores beside largest and smallest, the same each
-            time; each costs a calibration and a pass over the validation images.
+            time; each costs a calibration and a pass over the validation images. Unused when one subnet trains.
         accelerator: torch device: auto, cpu, cuda or cuda:N.
     """
 
@@ -79,6 +79,9 @@ class TrainConfig:
         if self.subnet is None and (self.supernet is not None or self.resolutions is not None):
             given = "supernet" if self.supernet is not None else "resolutions"
             raise ValueError(f"expected --subnet with --{given}, found none; search one with search_det")
+        if self.subnet is not None and self.schedule.phases:
+            found = len(self.schedule.phases)
+            raise ValueError(f"expected no schedule.phases with --subnet, which has no choices to open, found {found}")
         if self.supernet is not None:
             self._expect_defaults((*OF_THE_SUPERNET, "pretrained"))
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -16,8 +15,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.artefacts.records import check_identity, to_plain
-from ofa_det.data.loading import Batch
+from ofa_det.data.batch import Batch
+from ofa_det.detection.assignment import make_assigner
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses
 from ofa_det.detection.targets import AnchorGrid
@@ -29,10 +28,9 @@ from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.parts import DeferredNormaliser, add_up, parts_of
 from ofa_det.training.reordering import sort_for_phase
 from ofa_det.training.schedule import ScheduleConfig, StepSubnets
-from ofa_det.training.state import CHECKPOINT_FILE, WeightAverage, load_checkpoint, save_checkpoint
+from ofa_det.training.state import CHECKPOINT_FILE, TrainingState, WeightAverage
 from ofa_det.training.step import accumulate_gradients
 
-logger = logging.getLogger(__name__)
 LOG_EVERY_STEPS = 10
 
 Validate = Callable[[DetectionNetwork, int, MetricsLog], Mapping[str, float]]
@@ -63,54 +61,112 @@ def run_loop(
     Returns:
         A copy of the network with the averaged weights, in eval mode.
     """
-    schedule, run_folder = config.schedule, Path(config.output)
+    schedule = config.schedule
     ranks = Ranks(index=fabric.global_rank, count=fabric.world_size)
-    if ranks.count > 1 and schedule.sync_batch_norm:
-        synchronise_batch_norm(network, ranks.gather)
-    module, optimizer = fabric.setup(network, new_optimizer(network, schedule, fabric))
-    ranks.copy_first(network.state_dict().values())
-    average = WeightAverage(network)
-    first_step = _restore(run_folder, identity, network, optimizer, average, fabric)
-    if len(set(ranks.gather_lists([first_step]))) > 1:
-        raise ValueError(f"expected the same {CHECKPOINT_FILE} on all ranks; pass an --output that they share")
+    module, state = _prepare(network, config, identity, fabric, ranks)
+    first_step = _restore(state, ranks)
     module.train()
-    step_once = TrainingStep(network, module, optimizer, fabric, config, ranks)
+    step_once = TrainingStep(network, module, state.optimizer, fabric, config, ranks)
     checkpoint_steps = _every(config.checkpoint_every, schedule)
     validation_steps = _every(config.validate_every, schedule)
-
+    first_images = first_step * schedule.batch_size
     with (
-        MetricsLog(run_folder, first_step, first_step * schedule.batch_size, active=ranks.first) as log,
-        tqdm(
-            total=schedule.num_steps * schedule.batch_size,
-            initial=first_step * schedule.batch_size,
-            unit="img",
-            desc="train",
-            dynamic_ncols=True,
-            disable=not (progress and ranks.first),
-        ) as bar,
+        MetricsLog(state.run_folder, first_step, first_images, active=ranks.first) as log,
+        _bar(schedule, first_images, shown=progress and ranks.first) as bar,
     ):
-        ap: Mapping[str, float] = {}
-        started, logged_step = time.monotonic(), first_step
+        report = _Report(log, bar, schedule, first_step)
         for step, batch in zip(range(first_step, schedule.num_steps), batches(first_step), strict=True):
-            images = (step + 1) * schedule.batch_size
             if schedule.sorts_channels_at(step):
-                sort_for_phase(network, average, optimizer)
+                sort_for_phase(network, state.average, state.optimizer)
             losses = step_once(step, batch.to(fabric.device))
-            average.update(network, schedule.ema_decay_at(step))
-            bar.update(schedule.batch_size)
-            if (step + 1) % LOG_EVERY_STEPS == 0 or step + 1 == schedule.num_steps:
-                speed = (step + 1 - logged_step) * schedule.batch_size / (time.monotonic() - started)
-                figures = _figures(losses, schedule.learning_rate_at(step), speed)
-                log.write(step, images, figures)
-                bar.set_postfix({"loss": f"{figures['loss']:.3f}", **{k: f"{v:.3f}" for k, v in ap.items()}})
-                started, logged_step = time.monotonic(), step + 1
+            state.average.update(network, schedule.ema_decay_at(step))
+            report.trained(step, losses)
             if step in validation_steps:
-                ap = validate(average.applied_to(network), images, log)
-                log.write(step, images, ap)
-                started, logged_step = time.monotonic(), step + 1
+                images = (step + 1) * schedule.batch_size
+                report.validated(step, validate(state.average.applied_to(network), images, log))
             if step in checkpoint_steps and ranks.first:
-                _save(run_folder, identity, network, optimizer, average, fabric, step + 1)
-    return average.applied_to(network)
+                state.save(step + 1)
+    return state.average.applied_to(network)
+
+
+def _prepare(
+    network: DetectionNetwork, config: TrainConfig, identity: Mapping[str, Any], fabric: Fabric, ranks: Ranks
+) -> tuple[nn.Module, TrainingState]:
+    """The network as Fabric sets it up, the same on all ranks, and what changes beside it."""
+    if ranks.count > 1 and config.schedule.sync_batch_norm:
+        synchronise_batch_norm(network, ranks.gather)
+    module, optimizer = fabric.setup(network, new_optimizer(network, config.schedule, fabric))
+    ranks.copy_first(network.state_dict().values())
+    state = TrainingState(
+        run_folder=Path(config.output),
+        identity=identity,
+        network=network,
+        optimizer=optimizer,
+        average=WeightAverage(network),
+        fabric=fabric,
+    )
+    return module, state
+
+
+def _restore(state: TrainingState, ranks: Ranks) -> int:
+    """Goes on from `last.ckpt`, if there is one, as all ranks do; gives the next step."""
+    first_step = state.restore()
+    if len(set(ranks.gather_lists([first_step]))) > 1:
+        raise ValueError(f"expected the same {CHECKPOINT_FILE} on all ranks; pass an --output that they share")
+    return first_step
+
+
+def _bar(schedule: ScheduleConfig, first_images: int, *, shown: bool) -> tqdm[Any]:
+    """The progress bar, over images."""
+    return tqdm(
+        total=schedule.num_steps * schedule.batch_size,
+        initial=first_images,
+        unit="img",
+        desc="train",
+        dynamic_ncols=True,
+        disable=not shown,
+    )
+
+
+class _Report:
+    """Tells what goes on, to the log and the progress bar.
+
+    Args:
+        log: takes the figures.
+        bar: over images.
+        schedule: of the training.
+        first_step: the next step.
+    """
+
+    def __init__(self, log: MetricsLog, bar: tqdm[Any], schedule: ScheduleConfig, first_step: int) -> None:
+        self._log = log
+        self._bar = bar
+        self._schedule = schedule
+        self._ap: Mapping[str, float] = {}
+        self._go_on(first_step)
+
+    def _go_on(self, step: int) -> None:
+        """Times from here the steps that are not told yet."""
+        self._started, self._next_step = time.monotonic(), step
+
+    def trained(self, step: int, losses: Sequence[DetectionLosses]) -> None:
+        """A step, of which every tenth and the last are logged."""
+        batch_size = self._schedule.batch_size
+        self._bar.update(batch_size)
+        if (step + 1) % LOG_EVERY_STEPS and step + 1 != self._schedule.num_steps:
+            return
+        speed = (step + 1 - self._next_step) * batch_size / (time.monotonic() - self._started)
+        figures = _figures(losses, self._schedule.learning_rate_at(step), speed)
+        self._log.write(step, (step + 1) * batch_size, figures)
+        shown = {"loss": figures["loss"], **self._ap}
+        self._bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
+        self._go_on(step + 1)
+
+    def validated(self, step: int, ap: Mapping[str, float]) -> None:
+        """Figures of the averaged weights, whose time is not training's."""
+        self._ap = ap
+        self._log.write(step, (step + 1) * self._schedule.batch_size, ap)
+        self._go_on(step + 1)
 
 
 def step_subnets(network: DetectionNetwork, config: TrainConfig, step: int) -> StepSubnets:
@@ -145,6 +201,7 @@ class TrainingStep:
         self._fabric = fabric
         self._config = config
         self._ranks = ranks
+        self._assigner = make_assigner(config.assigner)
         self._grids: dict[int, AnchorGrid] = {}
 
     def __call__(self, step: int, batch: Batch) -> list[DetectionLosses]:
@@ -177,7 +234,7 @@ class TrainingStep:
                 f"of norm {norm} at step {step}; lower schedule.learning_rate"
             )
         for group in self._optimizer.param_groups:
-            group["lr"] = config.schedule.learning_rate_at(step)
+            group["lr"] = config.schedule.learning_rate_at(step) * group.get("rate", 1.0)
         self._optimizer.step()
         return losses
 
@@ -194,8 +251,8 @@ class TrainingStep:
             teacher=subnets.teacher,
         )
         if config.schedule.accumulate * self._ranks.count == 1:
-            return accumulate(batch, assigner=config.assigner)
-        normaliser = DeferredNormaliser(config.assigner, provisional=float(config.schedule.batch_size))
+            return accumulate(batch, assigner=self._assigner)
+        normaliser = DeferredNormaliser(self._assigner, provisional=float(config.schedule.batch_size))
         parts = parts_of(batch, config.schedule.accumulate)
         found = [accumulate(part, assigner=normaliser) for part in parts]
         return add_up(list(self._network.parameters()), found, normaliser, self._ranks)
@@ -209,15 +266,18 @@ class TrainingStep:
 def new_optimizer(network: nn.Module, schedule: ScheduleConfig, fabric: Fabric) -> torch.optim.Optimizer:
     """AdamW; on a GPU in one kernel, but not with a scaler, whose part Fabric leaves to such an optimizer."""
     fused = True if fabric.device.type == "cuda" and schedule.precision != "16-mixed" else None
-    groups = _parameter_groups(network, schedule.weight_decay)
+    groups = _parameter_groups(network, schedule)
     return torch.optim.AdamW(groups, lr=schedule.learning_rate, fused=fused)
 
 
-def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay for convolution weights alone: not norms, biases and kernel transforms."""
-    decayed = [p for _, p in network.named_parameters() if p.ndim == 4]
-    others = [p for _, p in network.named_parameters() if p.ndim != 4]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+def _parameter_groups(network: nn.Module, schedule: ScheduleConfig) -> list[dict[str, Any]]:
+    """Decay for convolution weights alone, not for norms, biases and kernel transforms; the backbone's own rate."""
+    found: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        rate = schedule.backbone_rate if name.startswith("backbone.") else 1.0
+        decay = schedule.weight_decay if parameter.ndim == 4 else 0.0
+        found.setdefault((rate, decay), []).append(parameter)
+    return [{"params": group, "rate": rate, "weight_decay": decay} for (rate, decay), group in found.items()]
 
 
 def _every(images: int, schedule: ScheduleConfig) -> frozenset[int]:
@@ -236,46 +296,3 @@ def _figures(losses: Sequence[DetectionLosses], learning_rate: float, speed: flo
         "learning_rate": learning_rate,
         "images_per_s": speed,
     }
-
-
-def _save(
-    run_folder: Path,
-    identity: Mapping[str, Any],
-    network: DetectionNetwork,
-    optimizer: Any,
-    average: WeightAverage,
-    fabric: Fabric,
-    next_step: int,
-) -> None:
-    state = {
-        "next_step": next_step,
-        "identity": to_plain(identity),
-        "network": network.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average.values,
-        "precision": fabric.strategy.precision.state_dict(),
-    }
-    save_checkpoint(run_folder, state)
-
-
-def _restore(
-    run_folder: Path,
-    identity: Mapping[str, Any],
-    network: DetectionNetwork,
-    optimizer: Any,
-    average: WeightAverage,
-    fabric: Fabric,
-) -> int:
-    """Loads what `_save` wrote; gives the next step."""
-    state = load_checkpoint(run_folder)
-    if state is None:
-        return 0
-    mend = "data, supernet or space have changed, so start anew in another --output"
-    check_identity(state["identity"], identity, where=str(run_folder / CHECKPOINT_FILE), mend=mend)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.load(state["average"])
-    if scaler := state.get("precision"):  # Of half precision; earlier checkpoints have none.
-        fabric.strategy.precision.load_state_dict(scaler)
-    logger.info("resuming at step %d", state["next_step"])
-    return int(state["next_step"])

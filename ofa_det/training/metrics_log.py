@@ -31,7 +31,7 @@ class MetricsLog:
     """
 
     def __init__(self, run_folder: str | Path, first_step: int, images: int, *, active: bool = True) -> None:
-        self.active = active
+        self._active = active
         self._path = Path(run_folder) / METRICS_FILE
         if not active:
             return
@@ -46,7 +46,7 @@ class MetricsLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.active:
+        if self._active:
             self._writer.close()
 
     def write(self, step: int, images: int, values: Mapping[str, float]) -> None:
@@ -57,7 +57,7 @@ class MetricsLog:
             images: drawn so far.
             values: names to figures.
         """
-        if not self.active:
+        if not self._active:
             return
         with self._path.open("a") as file:
             file.write(json.dumps({"step": step, "images": images, **values}) + "\n")
@@ -66,7 +66,7 @@ class MetricsLog:
 
     def write_picture(self, images: int, picture: NDArray[np.uint8]) -> None:
         """Shows a picture (H, W, 3) in TensorBoard."""
-        if self.active:
+        if self._active:
             self._writer.add_image("detections", picture, images, dataformats="HWC")
 
 

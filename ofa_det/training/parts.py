@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ofa_det.data.loading import Batch
+from ofa_det.data.batch import Batch
 from ofa_det.detection.assignment import Assigner
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses
@@ -36,7 +36,7 @@ def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 class DeferredNormaliser:
-    """An assigner whose targets have a provisional normaliser, and that keeps what the right one is made of.
+    """An assigner whose targets are given a provisional normaliser, and that keeps what the right one is made of.
 
     Args:
         assigner: makes the targets.
@@ -51,13 +51,12 @@ class DeferredNormaliser:
     def __call__(self, grid: AnchorGrid, objects: Objects, output: DetectorOutput) -> Targets:
         """Targets of one part; see `Assigner`."""
         targets = self._assigner(grid, objects, output)
-        # Every assigner's normaliser is the sum of its weights, at least 1.
         self._totals.append(targets.weights.sum())
-        return replace(targets, normaliser=targets.normaliser.new_tensor(self.provisional))
+        return replace(targets, given_normaliser=self.provisional)
 
     @property
     def total(self) -> Tensor:
-        """Scalar: the normaliser of all parts so far, before it is kept from falling below 1."""
+        """Scalar: the weights' sum over all parts so far; at least 1, it is their `Targets.normaliser`."""
         return torch.stack(self._totals).sum()
 
 

@@ -27,15 +27,17 @@ from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
 from ofa_det.data.anchors import fit_space
+from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.loading import Batch, training_loader
+from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
+from ofa_det.models.launch import launch
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
-from ofa_det.models.ranks import Ranks, launch
+from ofa_det.models.ranks import Ranks
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
@@ -109,7 +111,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         },
         fabric=fabric,
         batches=lambda first_step: _batches(config, network, dataset, first_step, ranks),
-        validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets),
+        validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets, draws=ranks.first),
         progress=progress,
     )
     if ranks.first:
@@ -139,7 +141,13 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
     )
     network = Supernet(detector_config) if subnet is None else Detector(detector_config, subnet, config.resolutions)
     if config.pretrained is not None:
-        logger.info("%s", load_pretrained(network, config.pretrained, categories=dataset.categories))
+        report = load_pretrained(network, config.pretrained, categories=dataset.categories)
+        if report.elastic and any(phase.sort_channels for phase in config.schedule.phases):
+            raise ValueError(
+                f"expected no sort_channels in schedule.phases, since {report.source} is of an elastic network, whose "
+                "narrower subnets are trained in its order of channels, found one; set it to false"
+            )
+        logger.info("%s", report)
     return network, ModelDescription(
         detector=detector_config,
         subnet=subnet,
@@ -214,7 +222,8 @@ def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
         before = read_yaml(path) if path.is_file() else complete
         if not isinstance(before, dict):
             raise ValueError(f"expected the options of the training in {path}, found none; pass another --output")
-        # An option that is younger than the run had its default then.
+        # An option that is younger than the run had its default then. That holds only while defaults do not change: one
+        # that does needs its former value here, for the runs from before it.
         defaults = {k: v for k, v in to_plain(TrainConfig(data=config.data)).items() if k in complete}
         settled = [_named(defaults) | _named(found) | dict.fromkeys(MAY_CHANGE) for found in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
@@ -241,7 +250,7 @@ def _fabric(config: TrainConfig) -> Fabric:
     device, launched = checked_accelerator(config.accelerator), launch()
     options: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
     if launched is not None:
-        _check_ranks(config, launched.num_nodes * launched.ranks_per_node)
+        _check_ranks(config, launched.num_ranks)
         options = {
             "devices": launched.ranks_per_node,
             "num_nodes": launched.num_nodes,
@@ -250,9 +259,10 @@ def _fabric(config: TrainConfig) -> Fabric:
     try:
         fabric = Fabric(accelerator=device.type, precision=config.schedule.precision, **options)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
+        count = 1 if launched is None else launched.num_ranks
         raise ValueError(
-            f"expected a precision that Lightning Fabric has on {config.accelerator}, found "
-            f"{config.schedule.precision!r}: {error}"
+            f"expected accelerator {config.accelerator}, precision {config.schedule.precision} and {count} "
+            f"{'ranks' if count > 1 else 'rank'} that Lightning Fabric can set up here, found: {error}"
         ) from error
     if launched is not None:
         fabric.launch()

@@ -33,8 +33,8 @@ class PhaseConfig(OpenChoices):
 
     An option that is none, null in YAML, is as the schedule and the losses have it.
 
-    Differs from the paper: optimiser and average go on from phase to phase, and the teacher is the largest subnet of
-    the moment, not of the first phase.
+    Differs from the paper: the teacher is the largest subnet of the moment, not of the first phase, and optimiser and
+    average go on from the phase before, unless channels are sorted.
 
     Args:
         num_images: training images to draw.
@@ -45,7 +45,8 @@ class PhaseConfig(OpenChoices):
         distill_weight: factor of the losses against the teacher.
         distillation: whether what the teacher says adds to the labels or replaces them.
         sort_channels: begin by putting the channels of elastic widths in the order of their weight (Once-for-All,
-            section 3.3), before the expansion opens; the phase then goes on from the averaged weights.
+            section 3.3), before the expansion opens; the phase then goes on from the averaged weights, with a new
+            optimiser and a new average.
     """
 
     num_images: int
@@ -89,16 +90,18 @@ class ScheduleConfig:
             there are any.
         batch_size: images of one step, over all ranks of a torchrun together.
         learning_rate: peak of AdamW's.
+        backbone_rate: factor of the learning rate for the backbone; below 1 keeps more of the weights it started from.
         weight_decay: AdamW's, on convolution weights only.
         closing_images: images at the end that are drawn without mosaic.
         warmup_images: images over which the learning rate rises from zero; it then falls to zero as a cosine.
         ema_decay: of the exponential moving average of the weights, per step; the average is what is evaluated and
             saved.
         clip_norm: greatest norm of the gradient.
-        subnets: which train at a step, unless there is only one: sandwich, largest_and_one, alternating or random; a
-            step's cost grows with their number.
-        random_subnets: subnets drawn at each step under the rules sandwich and random.
-        phases: of progressive shrinking, in order; without any, all of the space is open from the start.
+        subnets: which train at a step: sandwich, largest_and_one, alternating or random; a step's cost grows with their
+            number. Unused when one subnet trains.
+        random_subnets: subnets drawn at each step under the rules sandwich and random. Unused when one subnet trains.
+        phases: of progressive shrinking, in order; without any, all of the space is open from the start. Refused when
+            one subnet trains.
         precision: of the arithmetic, as Lightning Fabric names it.
         accumulate: parts that a rank runs its images of a step in, one after another, for want of memory. The losses
             are those of the whole batch, but each part has a batch norm of its own.
@@ -109,6 +112,7 @@ class ScheduleConfig:
     num_images: int = 20_000
     batch_size: int = 16
     learning_rate: float = 1e-3
+    backbone_rate: float = 1.0
     weight_decay: float = 0.01
     warmup_images: int = 1_000
     closing_images: int = 0
@@ -226,17 +230,19 @@ class ScheduleConfig:
         for phase in self._all_phases:
             if self._rule(phase) == ("random", 0):
                 raise ValueError("expected random_subnets >= 1 where random ones alone train, found 0")
-        for number, (before, phase) in enumerate(zip((None, *self.phases), self.phases, strict=False), start=1):
+        narrowed = False
+        for number, phase in enumerate(self.phases, start=1):
             if phase.num_images < self.batch_size:
                 raise ValueError(
                     f"expected num_images >= {self.batch_size}, a batch, in phase {number}, found {phase.num_images}"
                 )
             # Narrow subnets that have trained would lose their channels to others.
-            if phase.sort_channels and before is not None and before.expansion_choices != 1:
+            if phase.sort_channels and narrowed:
                 raise ValueError(
-                    f"expected sort_channels only behind a phase of expansion_choices 1, found it in phase {number}; "
+                    f"expected sort_channels only behind phases of expansion_choices 1, found it in phase {number}; "
                     "sort once, where the expansion opens"
                 )
+            narrowed = narrowed or phase.expansion_choices != 1
         if self.phases and self.num_images != (total := sum(phase.num_images for phase in self.phases)):
             raise ValueError(f"expected num_images {total}, the sum of the phases', found {self.num_images}")
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.records import check_identity, to_plain
 
+logger = logging.getLogger(__name__)
 SCHEMA_VERSION = 3
 CHECKPOINT_FILE = "last.ckpt"
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -46,6 +51,58 @@ class WeightAverage:
         for name, p in averaged.named_parameters():
             p.copy_(self.values[name])
         return averaged.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingState:
+    """What changes as a training goes on, and is kept in `last.ckpt`.
+
+    Args:
+        run_folder: of the training.
+        identity: what a resumed training must share with what it goes on with.
+        network: that trains.
+        optimizer: of its weights, as Fabric set it up.
+        average: of its weights.
+        fabric: whose precision may have a scaler.
+    """
+
+    run_folder: Path
+    identity: Mapping[str, Any]
+    network: nn.Module
+    optimizer: Any
+    average: WeightAverage
+    fabric: Fabric
+
+    def save(self, next_step: int) -> None:
+        """Writes `last.ckpt`, from which a training goes on at that step."""
+        state = {
+            "next_step": next_step,
+            "identity": to_plain(self.identity),
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.values,
+            "precision": self.fabric.strategy.precision.state_dict(),
+        }
+        save_checkpoint(self.run_folder, state)
+
+    def restore(self) -> int:
+        """Loads what `save` wrote, if it has; gives the next step.
+
+        Raises:
+            ValueError: a checkpoint of another identity, or none that can be read.
+        """
+        state = load_checkpoint(self.run_folder)
+        if state is None:
+            return 0
+        where, mend = str(self.run_folder / CHECKPOINT_FILE), "data, supernet or space have changed"
+        check_identity(state["identity"], self.identity, where=where, mend=f"{mend}, so start anew in another --output")
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load(state["average"])
+        if scaler := state.get("precision"):  # Of half precision; earlier checkpoints have none.
+            self.fabric.strategy.precision.load_state_dict(scaler)
+        logger.info("resuming at step %d", state["next_step"])
+        return int(state["next_step"])
 
 
 def save_checkpoint(run_folder: str | Path, state: Mapping[str, Any]) -> None:

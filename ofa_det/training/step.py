@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.data.loading import Batch
+from ofa_det.data.batch import Batch
 from ofa_det.detection.assignment import Assigner
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses, LossConfig, detection_losses
@@ -33,7 +33,7 @@ def accumulate_gradients(
 
     Args:
         network: a network that holds the subnets.
-        grid: the anchors, the same for all subnets.
+        grid: the anchors, the same for all subnets, on the network's device.
         batch: images at the subnets' resolution, on the network's device.
         subnets: that train, of one resolution; without a teacher apart, the teacher first.
         backward: called with each subnet's total loss.
@@ -52,11 +52,11 @@ def accumulate_gradients(
     if teacher is not None and losses.distill_weight > 0:
         with torch.no_grad():
             taught = _in_full(network(images, teacher))
-        targets = assigner(grid.to(images.device), objects, taught)
+        targets = assigner(grid, objects, taught)
     for subnet in subnets:
         output = _in_full(network(images, subnet))
         detached = DetectorOutput(output.box_codes.detach(), output.logits.detach())
-        targets = targets or assigner(grid.to(images.device), objects, detached)
+        targets = targets or assigner(grid, objects, detached)
         loss = detection_losses(output, targets, losses, taught)
         backward(loss.total)
         found.append(DetectionLosses(*(part.detach() for part in loss)))

@@ -32,15 +32,23 @@ class Validator:
         dataset: images to draw on.
         run_folder: takes the pictures.
         random_subnets: scored beside the largest and the smallest; see `watched_subnets`.
+        draws: whether it draws; of several ranks that score together one does.
     """
 
     def __init__(
-        self, scorer: SubnetScorer, dataset: CocoDataset, run_folder: Path, *, random_subnets: int = 0
+        self,
+        scorer: SubnetScorer,
+        dataset: CocoDataset,
+        run_folder: Path,
+        *,
+        random_subnets: int = 0,
+        draws: bool = True,
     ) -> None:
         self._scorer = scorer
         self._dataset = dataset
         self._run_folder = run_folder
         self._random_subnets = random_subnets
+        self._draws = draws
 
     def __call__(self, network: DetectionNetwork, images: int, log: MetricsLog) -> dict[str, float]:
         """Scores and draws.
@@ -57,7 +65,7 @@ class Validator:
         for name, subnet in watched_subnets(network.subnets, self._random_subnets).items():
             predictor = self._scorer.predictor(network, subnet)
             aps[name] = self._scorer.score(predictor).ap
-            if len(aps) == 1 and log.active:
+            if len(aps) == 1 and self._draws:
                 sheet = contact_sheet(self._dataset, {f"{name} {aps[name]:.3f}": predictor}, limit=PICTURE_IMAGES)
                 write_picture(self._run_folder / "pictures" / f"{images:07d}.jpg", sheet)
                 log.write_picture(images, sheet)

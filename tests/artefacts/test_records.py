@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import pytest
 
 from ofa_det.arch.description import ModelDescription
-from ofa_det.arch.levels import AnchorFit, AnchorRecall, Recall
+from ofa_det.arch.levels import AnchorFit, AnchorRecall, LevelSpec, Recall
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import ChosenSubnet
@@ -65,7 +65,10 @@ FULL = Tree(
         Tree(name="x"),
         ChosenSubnet(subnet=read_space("ssdlite_mbv3").largest(), ap=0.25, latency_ms=40.5, device="pixel2"),
         AnchorFit(
-            anchor_sizes=(((0.1, 0.2),), ((0.3, 0.4), (0.5, 0.6))),
+            levels=(
+                LevelSpec(feature="stages.2", stride=16, anchors=((0.1, 0.2),)),
+                LevelSpec(feature="last", stride=32, anchors=((0.3, 0.4), (0.5, 0.6))),
+            ),
             recall=AnchorRecall(
                 classes=(Recall(boxes=4, recalled=3),), levels=(Recall(boxes=4, recalled=3),), mean_iou=0.7
             ),

@@ -1,3 +1,4 @@
+import logging
 import re
 import subprocess
 import sys
@@ -47,14 +48,14 @@ class Options:
     depths: Depths = field(default_factory=Depths)
 
 
-def run_with(*argv, action=lambda options: None, presets=None):
+def run_with(*argv, action=lambda options: None, **more):
     seen = []
 
     def run(options):
         seen.append(options)
         action(options)
 
-    return command("test", "Tests.", Options, run, presets=presets)(argv), seen
+    return command("test", "Tests.", Options, run, **more)(argv), seen
 
 
 def test_nested_options_and_a_bare_switch():
@@ -151,6 +152,37 @@ def test_ctrl_c_is_status_130(capsys):
 
     assert run_with("--root", "x", action=interrupt)[0] == 130
     assert capsys.readouterr().err == "ofa-det test: interrupted\n"
+
+
+def test_a_command_for_one_process_is_refused_under_torchrun(capsys, torchrun):
+    assert run_with("--root", "x") == (2, [])
+    refusal = "expected one process, found 6 ranks; only train runs under torchrun"
+    assert capsys.readouterr().err == f"ofa-det test: error: {refusal}\n"
+    assert run_with("--root", "x", ranks=True)[0] == 0
+    assert main(["eval", "--model", "nowhere", "--data.root", "nowhere"]) == 2
+    assert refusal in capsys.readouterr().err
+    assert main(["train", "--data.root", "nowhere", "--accelerator", "cpu"]) == 2
+    assert refusal not in capsys.readouterr().err
+    torchrun.setenv("WORLD_SIZE", "1")
+    assert run_with("--root", "x")[0] == 0
+
+
+def test_of_several_ranks_the_first_tells_what_goes_on(capsys, torchrun):
+    def tell(options):
+        logging.getLogger("ofa_det.test").info("told")
+        logging.getLogger("ofa_det.test").warning("warned")
+
+    for rank, told in ((5, False), (0, True)):
+        torchrun.setenv("RANK", str(rank))
+        assert run_with("--root", "x", action=tell, ranks=True)[0] == 0
+        error = capsys.readouterr().err
+        assert ("INFO: told" in error, "WARNING: warned" in error) == (told, True)
+
+
+def test_a_command_is_made_without_torch():
+    script = "import sys, ofa_det.cli.command; assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(TOOLS.parent)}, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,6 +1,7 @@
 """The files in `configs/` that commands take."""
 
 import dataclasses
+import re
 from typing import Any, get_type_hints
 
 import pytest
@@ -61,6 +62,20 @@ def test_every_file_is_found_by_its_name_and_says_how_it_is_used(room: str, name
     header = [line for line in path.read_text().splitlines() if line.startswith("#")]
     assert any("python tools/" in line for line in header)
     assert any("Hardware" in line for line in header)
+    assert not re.findall(r"\b(?:MEASURED|HOURS|MINUTES|TIME|TODO|TBD|FIXME|XX+)\b", "\n".join(header))
+
+
+def test_an_option_that_acts_under_another_alone_is_marked_alike_in_every_training() -> None:
+    marks: dict[str, list[str]] = {}
+    files = [name for room, name in FILES if room == "train"]
+    for name in files:
+        for line in (configs_folder() / "train" / f"{name}.yaml").read_text().splitlines():
+            if match := re.fullmatch(r"  (\w+): \S+  # (.+)", line):
+                marks.setdefault(match[1], []).append(match[2])
+    of_assigner = {"scores", "positive_iou", "ignored_iou", "best_anchors", "candidates", "score_power", "iou_power"}
+    of_losses = {"focal_gamma", "focal_alpha", "negatives_per_positive"}
+    assert marks.keys() == {"max_zoom_out"} | of_assigner | of_losses
+    assert all(len(found) == len(files) and len(set(found)) == 1 for found in marks.values())
 
 
 def test_the_names_that_there_are_answer_an_unknown_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,6 +117,29 @@ def test_a_file_gives_what_was_fitted_and_leaves_out_the_same_levels(dataset, tm
     assert fit_space(AnchorConfig(source=str(tmp_path / "anchors.json")), dataset, space, seed=0) == fitted
 
 
+@pytest.mark.parametrize(
+    "other",
+    [LevelSpec(feature="stages.3", stride=16), LevelSpec(feature="stages.2", stride=8)],
+    ids=["feature", "stride"],
+)
+def test_a_file_for_as_many_levels_of_another_space_is_refused(dataset, tmp_path, other):
+    path = tmp_path / "anchors.json"
+    write_record(path, fit_to_dataset(dataset, SPACE, count=2, seed=0))
+    levels = (other, LEVELS[1])
+    with pytest.raises(
+        ValueError, match=rf"levels {other.feature} of stride {other.stride}, last .*with --space of fit"
+    ):
+        sizes_of(dataset, replace(SPACE, levels=levels), source=str(path))
+
+
+def test_with_a_file_too_the_backbone_stays_read_to_its_end(small_objects, tmp_path):
+    space, path = replace(SSDLITE, resolutions=(320,)), tmp_path / "anchors.json"
+    fit = fit_to_dataset(small_objects, space, count=3, seed=0)
+    first_alone = tuple(level if index == 0 else replace(level, anchors=()) for index, level in enumerate(fit.levels))
+    write_record(path, replace(fit, levels=first_alone))
+    assert sizes_of(small_objects, space, source=str(path)) == (fit.levels[0].anchors, ((0.4, 0.4),))
+
+
 def test_a_fit_is_compared_with_the_stock_anchors(dataset):
     fit = fit_to_dataset(dataset, SPACE, count=2, seed=0)
     assert fit.recall == anchor_recall(dataset, SPACE, fit.anchor_sizes)
@@ -129,17 +152,21 @@ def test_mistakes_are_one_line(dataset, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected anchors from fit, ssd or a JSON file .*, found '.*json'"):
         sizes_of(dataset, source=str(path))
     fit = fit_to_dataset(dataset, SPACE, count=2, seed=0)
-    write_record(path, replace(fit, anchor_sizes=SMALL_AND_LARGE[:1]))
-    with pytest.raises(ValueError, match=r"expected anchors of 2 levels in .*anchors\.json, found 1; fit them to this"):
+    write_record(path, replace(fit, levels=fit.levels[:1]))
+    with pytest.raises(
+        ValueError, match=r"levels stages\.2 of stride 16, last of stride 64 in .*, found stages\.2 of st"
+    ):
         sizes_of(dataset, source=str(path))
-    write_record(path, replace(fit, anchor_sizes=(SMALL_AND_LARGE[0], ())))
+    write_record(path, replace(fit, levels=with_anchors(LEVELS, (SMALL_AND_LARGE[0], ()))))
     shared = replace(SPACE, head=HeadConfig(shared=True))
     with pytest.raises(ValueError, match=r"every level in .*json, since the levels share a head, found \[1, 0\]; fit"):
         sizes_of(dataset, shared, source=str(path))
-    write_record(path, replace(fit, anchor_sizes=((), ())))
-    with pytest.raises(ValueError, match="anchors on one level or more, found none"):
+    write_record(path, replace(fit, levels=LEVELS))
+    with pytest.raises(
+        ValueError, match=r"anchors on one level or more in .*anchors\.json, found none; fit them to this"
+    ):
         sizes_of(dataset, source=str(path))
-    path.write_text(json.dumps({"schema_version": AnchorFit.SCHEMA_VERSION, "anchor_sizes": 3}))
+    path.write_text(json.dumps({"schema_version": AnchorFit.SCHEMA_VERSION, "levels": 3}))
     with pytest.raises(ValueError, match=r"anchors\.json: expected"):
         sizes_of(dataset, source=str(path))
     with pytest.raises(ValueError, match="expected count >= 1, found 0"):

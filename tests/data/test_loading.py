@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.batch import Batch
 from ofa_det.data.draws import Draw
 from ofa_det.data.images import MID_GREY, stretch
-from ofa_det.data.loading import Batch, image_batches, spread, training_loader
+from ofa_det.data.loading import image_batches, spread, training_loader
 
 
 @pytest.fixture
@@ -81,6 +82,19 @@ def test_a_resumed_run_sees_what_an_uninterrupted_one_does(dataset):
     resumed = batches(dataset, first_step=2, num_steps=3)
     assert all(same(a, b) for a, b in zip(whole[2:], resumed, strict=True))
     assert not same(whole[0], batches(dataset, num_steps=1, seed=6)[0])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_ranks_share_every_batch_in_order(dataset, num_workers):
+    whole = batches(dataset, batch_size=6)
+    parts = [batches(dataset, batch_size=6, rank=rank, num_ranks=3, num_workers=num_workers) for rank in range(3)]
+    for step, batch in enumerate(whole):
+        of_step = [part[step] for part in parts]
+        assert torch.equal(torch.cat([part.images for part in of_step]), batch.images)
+        boxes = [boxes for part in of_step for boxes in part.boxes]
+        assert all(torch.equal(a, b) for a, b in zip(boxes, batch.boxes, strict=True))
+    with pytest.raises(ValueError, match="batch_size a multiple of it, found 0, 3, 4"):
+        batches(dataset, batch_size=4, rank=0, num_ranks=3)
 
 
 def test_the_closing_phase_goes_on_without_mosaic(dataset):

@@ -13,7 +13,7 @@ ANCHOR = torch.tensor([[0.5, 0.5, 0.4, 0.4]])
 BOX = torch.tensor([[0.3, 0.3, 0.7, 0.7]])
 
 
-def one_positive(owners: list[int], score: float = 1.0, normaliser: float = 1.0) -> Targets:
+def one_positive(owners: list[int], score: float = 1.0, normaliser: float | None = None) -> Targets:
     """One anchor answers for an object of class 1."""
     return Targets(
         owners=torch.tensor([owners]),
@@ -22,7 +22,7 @@ def one_positive(owners: list[int], score: float = 1.0, normaliser: float = 1.0)
         anchors=ANCHOR,
         scores=torch.tensor([score]),
         weights=torch.tensor([score]),
-        normaliser=torch.tensor(normaliser),
+        given_normaliser=normaliser,
     )
 
 
@@ -134,6 +134,29 @@ def test_the_teacher_replaces_the_labels_by_hand() -> None:
     )
 
 
+def test_a_teacher_that_sees_an_object_where_no_anchor_is_matched_is_heard() -> None:
+    """With varifocal, where an unmatched anchor that the student gives little would weigh next to nothing."""
+    config = LossConfig(distillation="replaces")
+    student = torch.full((1, 2, 2), -20.0)
+    student[0, 1, 0] = math.log(0.1 / 0.9)
+    student.requires_grad_()
+    sure = torch.full((1, 2, 2), -20.0)
+    sure[0, 1, 0] = math.log(0.8 / 0.2)
+    codes = torch.zeros(1, 2, 4)
+    targets = one_positive([0, BACKGROUND])
+    loss = detection_losses(DetectorOutput(codes, student), targets, config, DetectorOutput(codes, sure)).total
+    # It weighs the 0.8 that the teacher gives it, more than 0.75 (0.1)^2, times the cross entropy of 0.8 and 0.1.
+    assert loss.item() == pytest.approx(-0.8 * (0.8 * math.log(0.1) + 0.2 * math.log(0.9)), rel=1e-4)
+    (gradient,) = torch.autograd.grad(loss, student)
+    assert gradient[0, 1, 0].item() == pytest.approx(0.8 * (0.1 - 0.8), rel=1e-4)
+    # A teacher that gives less than the weight of a negative changes it no more than labels do.
+    unsure = torch.full((1, 2, 2), -20.0)
+    student = torch.full((1, 2, 2), -20.0)
+    student[0, 1, 0], unsure[0, 1, 0] = 0.0, math.log(0.1 / 0.9)
+    loss = detection_losses(DetectorOutput(codes, student), targets, config, DetectorOutput(codes, unsure)).total
+    assert loss.item() == pytest.approx(0.75 * 0.25 * math.log(2), rel=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["varifocal", "quality_focal", "hard_negatives"])
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(kind: str) -> None:
     torch.manual_seed(0)
@@ -174,7 +197,6 @@ def test_a_batch_without_objects_trains_the_background_alone() -> None:
         anchors=torch.zeros(0, 4),
         scores=torch.zeros(0),
         weights=torch.zeros(0),
-        normaliser=torch.tensor(1.0),
     )
     losses = detection_losses(DetectorOutput(torch.zeros(2, 3, 4), logits), targets, LossConfig())
     losses.total.backward()

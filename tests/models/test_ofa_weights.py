@@ -190,6 +190,7 @@ def test_every_subnet_computes_what_the_published_one_does(
     state = {k: v.double() for k, v in (ofa_state() if name == "ofa_mbv3_w1.0" else ofa_state(WIDE)).items()}
     network = supernet(space(name)).double()
     report = load_pretrained(network, saved({"state_dict": state}, tmp_path))
+    assert report.elastic
     choices = network.config.space
     subnets = [choices.largest(), choices.smallest(), *(choices.sample(random.Random(seed)) for seed in range(4))]
     for subnet in subnets:

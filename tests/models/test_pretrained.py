@@ -98,6 +98,95 @@ def test_of_other_classes_and_another_neck_what_fits_is_taken(supernet: Supernet
         assert all(torch.equal(found[key], before[key]) for key in keys)
 
 
+def of_level(network: DetectionNetwork, level: int) -> dict[str, Tensor]:
+    """Weights of a level of the head, by what follows its position in their names."""
+    prefix = f"head.levels.{level}."
+    return {key.removeprefix(prefix): value for key, value in network.state_dict().items() if key.startswith(prefix)}
+
+
+def assert_equal(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in found)
+
+
+def test_levels_of_the_head_are_paired_by_what_they_read(tiny_space: SearchSpace, tmp_path: Path) -> None:
+    """The source left out its third and fourth level, the network its fifth: fourth and fifth read features alike."""
+    square, none = ((0.2, 0.2),), ()
+    torch.manual_seed(0)
+    trained, network = (
+        Supernet(DetectorConfig.of(tiny_space, num_classes=3, anchor_sizes=sizes))
+        for sizes in (
+            (square, square, none, none, square, square),
+            (square, square, none, square, none, square),
+        )
+    )
+    before = of_level(network, 2)
+    assert of_level(trained, 2).keys() == before.keys()
+    assert all(value.shape == before[key].shape for key, value in of_level(trained, 2).items())
+    report = load_pretrained(network, write(trained, tmp_path))
+    for level in (0, 1, 3):
+        assert_equal(of_level(network, level), of_level(trained, level))
+    assert_equal(of_level(network, 2), before)
+    assert {name for name in report.left if name.startswith("head.")} == {
+        f"head.levels.2.{branch}.{part}" for branch in ("box", "score") for part in ("0", "project")
+    }
+    assert {key for key in report.unused if key.startswith("head.")} == {f"head.levels.2.{key}" for key in before}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "own", "norms_of"),
+    [
+        ((0, 1), (1,), (1,)),  # The first level is left out: the second carries the weights.
+        ((1,), (0, 1), (0, 0)),  # A finer one is new: it begins with the source's only norms.
+        ((0,), (0, 1), (0, None)),
+    ],
+    ids=["first left out", "first new", "second new"],
+)
+def test_the_weights_of_a_shared_head_stand_at_its_first_level_and_norms_at_each(
+    theirs: tuple[int, ...],
+    own: tuple[int, ...],
+    norms_of: tuple[int | None, ...],
+    open_space: SearchSpace,
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    trained, network = (
+        Supernet(
+            DetectorConfig(num_classes=3, space=replace(open_space, levels=tuple(open_space.levels[i] for i in kept)))
+        )
+        for kept in (theirs, own)
+    )
+    with torch.no_grad():
+        for name, value in trained.named_parameters():
+            if ".norm." in name:
+                value.uniform_(0.5, 2.0)
+    before = [of_level(network, level) for level in range(len(own))]
+    load_pretrained(network, write(trained, tmp_path))
+    for level, source in enumerate(norms_of):
+        norms = before[level] if source is None else of_level(trained, source)
+        expected = {key: value for key, value in norms.items() if ".norm." in key}
+        if level == 0:
+            expected |= {key: value for key, value in of_level(trained, 0).items() if ".norm." not in key}
+        found = of_level(network, level)
+        counted = {key for key in found if key.endswith(".num_batches_tracked")}
+        assert_equal(
+            {key: found[key] for key in found.keys() - counted}, {k: expected[k] for k in expected.keys() - counted}
+        )
+
+
+def test_of_a_shared_head_nothing_is_taken_for_one_that_is_not(open_space: SearchSpace, tmp_path: Path) -> None:
+    trained, network = (
+        Supernet(DetectorConfig(num_classes=3, space=replace(open_space, head=replace(open_space.head, shared=shared))))
+        for shared in (True, False)
+    )
+    before = [of_level(network, level) for level in (0, 1)]
+    report = load_pretrained(network, write(trained, tmp_path))
+    for level in (0, 1):
+        assert_equal(of_level(network, level), before[level])
+    assert not any(name.startswith("head.") for name in report.taken)
+
+
 def test_a_detector_gets_its_cut_of_a_supernet(supernet: Supernet, tmp_path: Path) -> None:
     source = write(supernet.eval(), tmp_path)
     subnet = supernet.config.space.smallest(96)

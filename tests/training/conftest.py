@@ -7,7 +7,7 @@ import torch
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import SearchSpace
-from ofa_det.data.loading import Batch
+from ofa_det.data.batch import Batch
 from ofa_det.data.splits import DataConfig
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.schedule import ScheduleConfig

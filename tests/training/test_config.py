@@ -30,6 +30,13 @@ def test_what_needs_a_subnet_is_refused_without_one(given: dict[str, object]) ->
         TrainConfig(data=DATA, **given)
 
 
+def test_one_subnet_has_no_phases() -> None:
+    schedule = ScheduleConfig(num_images=100, phases=(PhaseConfig(num_images=100),))
+    assert TrainConfig(data=DATA, schedule=schedule).schedule.phases
+    with pytest.raises(ValueError, match=r"expected no schedule\.phases with --subnet, .* found 1"):
+        TrainConfig(data=DATA, schedule=schedule, subnet="subnet.json")
+
+
 def test_a_mistake_of_a_later_phase_is_refused_at_once() -> None:
     phases = (PhaseConfig(num_images=100), PhaseConfig(num_images=100, distill_weight=0.0, distillation="replaces"))
     with pytest.raises(ValueError, match="distill_weight > 0 where distillation replaces the labels"):

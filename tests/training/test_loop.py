@@ -10,11 +10,12 @@ from lightning.fabric.plugins import MixedPrecision
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.data.loading import Batch
+from ofa_det.data.batch import Batch
 from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.ranks import ALONE
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
-from ofa_det.training.loop import run_loop, step_subnets
+from ofa_det.training.loop import TrainingStep, new_optimizer, run_loop, step_subnets
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.state import load_checkpoint, save_checkpoint
 
@@ -247,3 +248,25 @@ def test_a_batch_may_be_trained_in_parts(
         (found[accumulate],) = (record["loss"] for record in records(tmp_path / str(accumulate)) if "loss" in record)
     assert found[2] != found[1]
     assert found[2] == pytest.approx(found[1], rel=0.1)
+
+
+@pytest.mark.parametrize("static", [False, True], ids=["supernet", "detector"])
+def test_a_step_in_parts_is_the_whole_step_where_batch_norm_does_not_mix_images(
+    training: Training, make_batch: MakeBatch, new_config: NewConfig, tmp_path: Path, static: bool
+) -> None:
+    """In eval mode batch norm takes its kept statistics, so that every image is computed by itself."""
+    fabric, found = Fabric(accelerator="cpu", devices=1), {}
+    for accumulate in (1, 2):
+        network = training.network(static=static)
+        config = new_config(tmp_path, accumulate=accumulate, clip_norm=1e9)
+        module, optimizer = fabric.setup(network, new_optimizer(network, config.schedule, fabric))
+        network.eval()
+        step_once = TrainingStep(network, module, optimizer, fabric, config, ALONE)
+        losses = step_once(0, make_batch(step_subnets(network, config, 0).resolution))
+        gradients = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        found[accumulate] = (losses, gradients)
+    (losses, gradients), (losses_in_parts, gradients_in_parts) = found[1], found[2]
+    assert len(losses) == (1 if static else 3)
+    assert all(gradient.abs().max() > 0 for name, gradient in gradients.items() if "score" in name)
+    torch.testing.assert_close(losses_in_parts, losses, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(gradients_in_parts, gradients, rtol=1e-4, atol=1e-6)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.data.loading import Batch
-from ofa_det.detection.assignment import AssignerConfig
+from ofa_det.data.batch import Batch
+from ofa_det.detection.assignment import AssignerConfig, make_assigner
 from ofa_det.detection.losses import DetectionLosses, LossConfig
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.ranks import ALONE
@@ -17,6 +17,7 @@ from ofa_det.training.schedule import ScheduleConfig
 from ofa_det.training.step import accumulate_gradients
 
 MakeBatch = Callable[..., Batch]
+DEFAULT = LossConfig()
 
 
 @pytest.fixture
@@ -26,11 +27,24 @@ def network(shallow: DetectorConfig) -> Supernet:
     return Supernet(shallow).eval()
 
 
-def run(network: DetectionNetwork, batch: Batch, assigner: Callable[..., object]) -> list[DetectionLosses]:
-    subnets = (network.subnets.largest(64), network.subnets.smallest(64))
-    losses, grid = LossConfig(), network.grid(subnets[0])
+def run(
+    network: DetectionNetwork,
+    batch: Batch,
+    assigner: Callable[..., object],
+    losses: LossConfig = DEFAULT,
+    apart: bool = False,
+) -> list[DetectionLosses]:
+    """The largest and the smallest train, or the smallest alone, which the largest teaches apart."""
+    largest, smallest = network.subnets.largest(64), network.subnets.smallest(64)
     return accumulate_gradients(
-        network, grid, batch, subnets, backward=Tensor.backward, assigner=assigner, losses=losses
+        network,
+        network.grid(largest),
+        batch,
+        (smallest,) if apart else (largest, smallest),
+        backward=Tensor.backward,
+        assigner=assigner,
+        losses=losses,
+        teacher=largest if apart else None,
     )
 
 
@@ -40,15 +54,23 @@ def gradients(network: DetectionNetwork) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("kind", ["task_aligned", "iou"])
 @pytest.mark.parametrize("empty", [False, True], ids=["objects", "no objects"])
-def test_parts_add_up_to_the_whole(network: Supernet, make_batch: MakeBatch, kind: str, empty: bool) -> None:
-    batch, assigner = make_batch(64), AssignerConfig(kind=kind)
+@pytest.mark.parametrize(
+    "losses",
+    [DEFAULT, LossConfig(classification="hard_negatives"), LossConfig(distillation="replaces")],
+    ids=["default", "hard negatives", "replaces"],
+)
+@pytest.mark.parametrize("apart", [False, True], ids=["teacher trains", "teacher apart"])
+def test_parts_add_up_to_the_whole(
+    network: Supernet, make_batch: MakeBatch, kind: str, empty: bool, losses: LossConfig, apart: bool
+) -> None:
+    batch, assigner = make_batch(64), make_assigner(AssignerConfig(kind=kind))
     if empty:
         batch = replace(batch, boxes=(torch.zeros(0, 4),) * 4, labels=(torch.zeros(0, dtype=torch.int64),) * 4)
-    whole = run(network, batch, assigner)
+    whole = run(network, batch, assigner, losses, apart)
     wanted = gradients(network)
     network.zero_grad()
     normaliser = DeferredNormaliser(assigner, provisional=4.0)
-    parts = [run(network, part, normaliser) for part in parts_of(batch, 2)]
+    parts = [run(network, part, normaliser, losses, apart) for part in parts_of(batch, 2)]
     found = add_up(list(network.parameters()), parts, normaliser, ALONE)
     assert wanted.keys() == gradients(network).keys() < dict(network.named_parameters()).keys()
     torch.testing.assert_close(gradients(network), wanted, rtol=1e-4, atol=1e-6)

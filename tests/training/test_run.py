@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.levels import ssd_anchor_sizes
@@ -28,6 +29,7 @@ from ofa_det.models.run_folder import load_detector, load_supernet
 from ofa_det.training import loop
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
+from ofa_det.training.schedule import PhaseConfig
 
 NewConfig = Callable[..., TrainConfig]
 POSTPROCESS = PostProcessConfig(score_threshold=0.001, max_detections=7)
@@ -219,6 +221,28 @@ def test_weights_to_start_from(
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
     (line,) = [record.getMessage() for record in caplog.records if "layers from" in record.getMessage()]
     assert re.fullmatch(rf"took (\d+) of \1 layers from {supernet}", line)
+
+
+def test_channels_that_have_an_order_are_not_sorted_again(
+    supernet: Path, tiny_space: SearchSpace, again: NewConfig, tmp_path: Path
+) -> None:
+    one, sorting = tmp_path / "one", (PhaseConfig(num_images=4, sort_channels=True),)
+    run(again(one, subnet=str(tiny_space.largest(96)), num_images=4))
+    changes = {"phases": sorting, "num_images": 4, "anchors": AnchorConfig(source="ssd")}
+    with pytest.raises(ValueError, match=rf"expected no sort_channels in schedule\.phases, since {supernet} is of"):
+        train(again(tmp_path / "run", pretrained=str(supernet), **changes), progress=False)
+    assert not (tmp_path / "run").exists()
+    run(again(tmp_path / "run", pretrained=str(one), **changes))
+
+
+def test_what_fabric_cannot_set_up_is_named(again: NewConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**options: object) -> None:
+        raise MisconfigurationException("no such thing")
+
+    monkeypatch.setattr("ofa_det.training.run.Fabric", refuse)
+    found = "expected accelerator cpu, precision bf16-mixed and 1 rank that .* here, found: no such thing"
+    with pytest.raises(ValueError, match=found):
+        train(again(tmp_path, precision="bf16-mixed"), progress=False)
 
 
 @pytest.fixture

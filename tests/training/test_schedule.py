@@ -240,10 +240,13 @@ def test_channels_are_sorted_only_where_the_expansion_opens() -> None:
     last = PhaseConfig(num_images=100, sort_channels=True)
     assert ScheduleConfig(num_images=200, phases=(wide, last)).sorts_channels_at(6)
     assert ScheduleConfig(num_images=100, phases=(last,)).sorts_channels_at(0)
-    with pytest.raises(
-        ValueError, match="sort_channels only behind a phase of expansion_choices 1, found it in phase 2"
-    ):
+    with pytest.raises(ValueError, match="behind phases of expansion_choices 1, found it in phase 2"):
         ScheduleConfig(num_images=200, phases=(narrow, last))
+    # That the phase before is wide again does not help those that were narrow before it.
+    with pytest.raises(ValueError, match="behind phases of expansion_choices 1, found it in phase 3"):
+        ScheduleConfig(num_images=300, phases=(narrow, wide, last))
+    with pytest.raises(ValueError, match="behind phases of expansion_choices 1, found it in phase 4"):
+        ScheduleConfig(num_images=400, phases=(wide, last, wide, last))
 
 
 @pytest.mark.parametrize(

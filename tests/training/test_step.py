@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.data.loading import Batch
-from ofa_det.detection.assignment import AssignerConfig
+from ofa_det.data.batch import Batch
+from ofa_det.detection.assignment import AssignerConfig, make_assigner
 from ofa_det.detection.losses import DetectionLosses, LossConfig
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.supernet import Supernet
@@ -32,7 +32,7 @@ def step(
         batch,
         subnets,
         backward=Tensor.backward,
-        assigner=AssignerConfig(),
+        assigner=make_assigner(AssignerConfig()),
         losses=LossConfig(distill_weight=distill_weight),
         teacher=teacher,
     )

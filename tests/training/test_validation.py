@@ -88,3 +88,10 @@ def test_random_subnets_are_scored_and_not_drawn(shallow: DetectorConfig, tiny_r
     assert list(aps) == ["AP_largest", "AP_smallest", "AP_1", "AP_2"]
     assert 0.06 <= min(aps["AP_1"], aps["AP_2"]) <= max(aps["AP_1"], aps["AP_2"]) <= 0.11
     assert len(list((tmp_path / "pictures").iterdir())) == 1
+
+
+def test_who_does_not_draw_scores_as_well(shallow: DetectorConfig, tiny_root: Path, tmp_path: Path) -> None:
+    validator = Validator(Scorer(), open_split(DataConfig(root=str(tiny_root)), "val"), tmp_path / "run", draws=False)
+    with MetricsLog(tmp_path, 0, 0) as log:
+        assert list(validator(Supernet(shallow).eval(), 48, log)) == ["AP_largest", "AP_smallest"]
+    assert not (tmp_path / "run").exists()
