@@ -23,6 +23,7 @@ from ofa_det.detection.targets import AnchorGrid
 from ofa_det.elastic.synchronised import synchronise_batch_norm
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.ranks import Ranks
+from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.parts import DeferredNormaliser, add_up, parts_of
@@ -77,7 +78,7 @@ def run_loop(
         report = _Report(log, bar, schedule, first_step)
         for step, batch in zip(range(first_step, schedule.num_steps), batches(first_step), strict=True):
             if schedule.sorts_channels_at(step):
-                sort_for_phase(network, state.average, state.optimizer)
+                sort_for_phase(cast(Supernet, network), state.average, state.optimizer)
             losses = step_once(step, batch.to(fabric.device))
             state.average.update(network, schedule.ema_decay_at(step))
             report.trained(step, losses)

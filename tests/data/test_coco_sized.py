@@ -1,15 +1,12 @@
-import runpy
 import sys
 from collections import Counter
 from functools import partial
-from pathlib import Path
+
+from coco_sized import write_coco_sized
 
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_splits
-
-TOOLS = Path(__file__).parents[2] / "tools"
-write_coco_sized = runpy.run_path(str(TOOLS / "coco_sized.py"))["write_coco_sized"]
 
 
 def calls_of(work) -> Counter[str]:

@@ -11,6 +11,7 @@ from typing import NoReturn
 import pytest
 import torch
 import torch.nn.functional as F
+from published_layers import convolution, norm, normed
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
@@ -42,17 +43,17 @@ LITE0 = (
 def lite0_state(seed: int = 0) -> dict[str, Tensor]:
     """An EfficientNet-Lite0 of random weights."""
     torch.manual_seed(seed)
-    state = _convolution("_conv_stem.weight", 32, 3, 3) | _norm("_bn0", 32)
+    state = convolution("_conv_stem.weight", 32, 3, 3) | norm("_bn0", 32)
     number, last = 0, 32
     for repeats, width, kernel, _, expansion in LITE0:
         for _ in range(repeats):
             block, inner = f"_blocks.{number}", last * expansion
             if expansion > 1:
-                state |= _convolution(f"{block}._expand_conv.weight", inner, last) | _norm(f"{block}._bn0", inner)
-            state |= _convolution(f"{block}._depthwise_conv.weight", inner, 1, kernel) | _norm(f"{block}._bn1", inner)
-            state |= _convolution(f"{block}._project_conv.weight", width, inner) | _norm(f"{block}._bn2", width)
+                state |= convolution(f"{block}._expand_conv.weight", inner, last) | norm(f"{block}._bn0", inner)
+            state |= convolution(f"{block}._depthwise_conv.weight", inner, 1, kernel) | norm(f"{block}._bn1", inner)
+            state |= convolution(f"{block}._project_conv.weight", width, inner) | norm(f"{block}._bn2", width)
             number, last = number + 1, width
-    state |= _convolution("_conv_head.weight", 1280, last) | _norm("_bn1", 1280)
+    state |= convolution("_conv_head.weight", 1280, last) | norm("_bn1", 1280)
     return state | {"_fc.weight": torch.zeros(10, 1280), "_fc.bias": torch.zeros(10)}
 
 
@@ -63,18 +64,18 @@ def lite0_blocks(state: State, padded: Tensor) -> Iterator[Tensor]:
         state: of the network.
         padded: normalised images with the zeros of the first convolution around them.
     """
-    x = F.relu6(_normed(F.conv2d(padded, state["_conv_stem.weight"], stride=2), state, "_bn0", 1e-3))
+    x = F.relu6(normed(F.conv2d(padded, state["_conv_stem.weight"], stride=2), state, "_bn0", 1e-3))
     number = 0
     for repeats, _, _, first_stride, expansion in LITE0:
         for position in range(repeats):
             block, before, stride = f"_blocks.{number}", x, first_stride if position == 0 else 1
             if expansion > 1:
                 x = F.conv2d(x, state[f"{block}._expand_conv.weight"])
-                x = F.relu6(_normed(x, state, f"{block}._bn0", 1e-3))
+                x = F.relu6(normed(x, state, f"{block}._bn0", 1e-3))
             weight = state[f"{block}._depthwise_conv.weight"]
             x = F.conv2d(tensorflow_padded(x, weight.shape[-1], stride), weight, stride=stride, groups=len(weight))
-            x = F.relu6(_normed(x, state, f"{block}._bn1", 1e-3))
-            x = _normed(F.conv2d(x, state[f"{block}._project_conv.weight"]), state, f"{block}._bn2", 1e-3)
+            x = F.relu6(normed(x, state, f"{block}._bn1", 1e-3))
+            x = normed(F.conv2d(x, state[f"{block}._project_conv.weight"]), state, f"{block}._bn2", 1e-3)
             yield x
             x = x + before if x.shape == before.shape else x
             number += 1
@@ -85,27 +86,6 @@ def tensorflow_padded(x: Tensor, kernel: int, stride: int, value: float = 0.0) -
     size = x.shape[-1]
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
     return F.pad(x, (total // 2, total - total // 2) * 2, value=value)
-
-
-def _normed(x: Tensor, state: State, norm: str, epsilon: float) -> Tensor:
-    mean, var, weight, bias = (
-        state[f"{norm}.{key}"][: x.shape[1]] for key in ("running_mean", "running_var", "weight", "bias")
-    )
-    return F.batch_norm(x, mean, var, weight, bias, eps=epsilon)
-
-
-def _convolution(key: str, out: int, into: int, kernel: int = 1) -> dict[str, Tensor]:
-    return {key: torch.randn(out, into, kernel, kernel) * (2 / (into * kernel**2)) ** 0.5}
-
-
-def _norm(name: str, channels: int) -> dict[str, Tensor]:
-    return {
-        f"{name}.weight": torch.rand(channels) + 0.5,
-        f"{name}.bias": 0.1 * torch.randn(channels),
-        f"{name}.running_mean": 0.1 * torch.randn(channels),
-        f"{name}.running_var": torch.rand(channels) + 0.5,
-        f"{name}.num_batches_tracked": torch.tensor(7),
-    }
 
 
 def images(count: int = 2) -> Tensor:
@@ -185,7 +165,7 @@ def test_the_input_is_normalised_as_theirs_was_but_in_the_border(tmp_path: Path)
     theirs = F.conv2d((images().float() - 127) / 128, state["_conv_stem.weight"], stride=2)
     torch.testing.assert_close(weight, state["_conv_stem.weight"])
     ours = norm(F.conv2d(normalise(images()), weight, stride=2))
-    torch.testing.assert_close(ours, _normed(theirs, state, "_bn0", 1e-3), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(ours, normed(theirs, state, "_bn0", 1e-3), atol=1e-5, rtol=1e-5)
     shift = state["_conv_stem.weight"].sum(dim=(1, 2, 3)) / 128
     torch.testing.assert_close(norm.running_mean, state["_bn0.running_mean"] - shift)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from published_layers import convolution, norm, normed
 from torch import Tensor
 
 from ofa_det.arch.detector import DetectorConfig
@@ -45,10 +46,10 @@ def ofa_state(widths: tuple[int, ...] = (16, 24, 40, 80, 112, 160, 960), seed: i
     """
     torch.manual_seed(seed)
     first, *stages, final = widths
-    state = _convolution("first_conv.conv.weight", first, 3, 3) | _norm("first_conv.bn", first)
+    state = convolution("first_conv.conv.weight", first, 3, 3) | norm("first_conv.bn", first)
     block = "blocks.0.mobile_inverted_conv"
-    state |= _convolution(f"{block}.depth_conv.conv.weight", first, 1, 3) | _norm(f"{block}.depth_conv.bn", first)
-    state |= _convolution(f"{block}.point_linear.conv.weight", first, first) | _norm(f"{block}.point_linear.bn", first)
+    state |= convolution(f"{block}.depth_conv.conv.weight", first, 1, 3) | norm(f"{block}.depth_conv.bn", first)
+    state |= convolution(f"{block}.point_linear.conv.weight", first, first) | norm(f"{block}.point_linear.bn", first)
     number, last = 1, first
     for width, (_, _, gated, _) in zip(stages, OFA, strict=True):
         for _ in range(4):
@@ -58,18 +59,18 @@ def ofa_state(widths: tuple[int, ...] = (16, 24, 40, 80, 112, 160, 960), seed: i
                 ("depth_conv", inner, 1, 7),
                 ("point_linear", width, inner, 1),
             ):
-                state |= _convolution(f"{block}.{part}.conv.conv.weight", out, into, kernel)
-                state |= _norm(f"{block}.{part}.bn.bn", out)
+                state |= convolution(f"{block}.{part}.conv.conv.weight", out, into, kernel)
+                state |= norm(f"{block}.{part}.bn.bn", out)
             state[f"{block}.depth_conv.conv.7to5_matrix"] = torch.eye(25) + 0.1 * torch.randn(25, 25)
             state[f"{block}.depth_conv.conv.5to3_matrix"] = torch.eye(9) + 0.1 * torch.randn(9, 9)
             if gated:
                 gate, squeezed = f"{block}.depth_conv.se.fc", round_to_8(inner // 4)
-                state |= _convolution(f"{gate}.reduce.weight", squeezed, inner)
-                state |= _convolution(f"{gate}.expand.weight", inner, squeezed)
+                state |= convolution(f"{gate}.reduce.weight", squeezed, inner)
+                state |= convolution(f"{gate}.expand.weight", inner, squeezed)
                 state |= {f"{gate}.reduce.bias": torch.randn(squeezed), f"{gate}.expand.bias": torch.randn(inner)}
             number, last = number + 1, width
-    state |= _convolution("final_expand_layer.conv.weight", final, last) | _norm("final_expand_layer.bn", final)
-    state |= _convolution("feature_mix_layer.conv.weight", 1280, final)
+    state |= convolution("final_expand_layer.conv.weight", final, last) | norm("final_expand_layer.bn", final)
+    state |= convolution("feature_mix_layer.conv.weight", 1280, final)
     return state | {"classifier.linear.weight": torch.zeros(10, 1280), "classifier.linear.bias": torch.zeros(10)}
 
 
@@ -82,11 +83,11 @@ def ofa_blocks(state: State, padded: Tensor, subnet: SubnetConfig) -> Iterator[T
         subnet: whose first stage is the first block.
     """
     x = F.conv2d(padded, state["first_conv.conv.weight"], stride=2)
-    x = F.hardswish(_normed(x, state, "first_conv.bn", 1e-5))
+    x = F.hardswish(normed(x, state, "first_conv.bn", 1e-5))
     block, before = "blocks.0.mobile_inverted_conv", x
     x = F.conv2d(x, state[f"{block}.depth_conv.conv.weight"], padding=1, groups=x.shape[1])
-    x = F.relu(_normed(x, state, f"{block}.depth_conv.bn", 1e-5))
-    x = _normed(F.conv2d(x, state[f"{block}.point_linear.conv.weight"]), state, f"{block}.point_linear.bn", 1e-5)
+    x = F.relu(normed(x, state, f"{block}.depth_conv.bn", 1e-5))
+    x = normed(F.conv2d(x, state[f"{block}.point_linear.conv.weight"]), state, f"{block}.point_linear.bn", 1e-5)
     yield x
     x = x + before
     for stage, ((_, first_stride, gated, hswish), choices) in enumerate(zip(OFA, subnet.stages[1:], strict=True)):
@@ -95,15 +96,15 @@ def ofa_blocks(state: State, padded: Tensor, subnet: SubnetConfig) -> Iterator[T
             block, before = f"blocks.{1 + 4 * stage + position}.mobile_inverted_conv", x
             inner = round_to_8(x.shape[1] * choice.expand_ratio)
             x = F.conv2d(x, state[f"{block}.inverted_bottleneck.conv.conv.weight"][:inner])
-            x = activate(_normed(x, state, f"{block}.inverted_bottleneck.bn.bn", 1e-5))
+            x = activate(normed(x, state, f"{block}.inverted_bottleneck.bn.bn", 1e-5))
             kernel = _ofa_kernel(state, f"{block}.depth_conv.conv", choice.kernel_size)[:inner]
             stride = first_stride if position == 0 else 1
             x = F.conv2d(x, kernel, stride=stride, padding=choice.kernel_size // 2, groups=inner)
-            x = activate(_normed(x, state, f"{block}.depth_conv.bn.bn", 1e-5))
+            x = activate(normed(x, state, f"{block}.depth_conv.bn.bn", 1e-5))
             if gated:
                 x = x * _ofa_gate(state, f"{block}.depth_conv.se.fc", x)
             x = F.conv2d(x, state[f"{block}.point_linear.conv.conv.weight"][:, :inner])
-            x = _normed(x, state, f"{block}.point_linear.bn.bn", 1e-5)
+            x = normed(x, state, f"{block}.point_linear.bn.bn", 1e-5)
             yield x
             x = x + before if x.shape == before.shape else x
     yield F.conv2d(x, state["final_expand_layer.conv.weight"])
@@ -130,27 +131,6 @@ def _ofa_gate(state: State, gate: str, x: Tensor) -> Tensor:
     x = F.conv2d(x, state[f"{gate}.reduce.weight"][:squeezed, :inner], state[f"{gate}.reduce.bias"][:squeezed])
     weight, bias = state[f"{gate}.expand.weight"][:inner, :squeezed], state[f"{gate}.expand.bias"][:inner]
     return F.relu6(F.conv2d(F.relu(x), weight, bias) + 3) / 6
-
-
-def _normed(x: Tensor, state: State, norm: str, epsilon: float) -> Tensor:
-    mean, var, weight, bias = (
-        state[f"{norm}.{key}"][: x.shape[1]] for key in ("running_mean", "running_var", "weight", "bias")
-    )
-    return F.batch_norm(x, mean, var, weight, bias, eps=epsilon)
-
-
-def _convolution(key: str, out: int, into: int, kernel: int = 1) -> dict[str, Tensor]:
-    return {key: torch.randn(out, into, kernel, kernel) * (2 / (into * kernel**2)) ** 0.5}
-
-
-def _norm(name: str, channels: int) -> dict[str, Tensor]:
-    return {
-        f"{name}.weight": torch.rand(channels) + 0.5,
-        f"{name}.bias": 0.1 * torch.randn(channels),
-        f"{name}.running_mean": 0.1 * torch.randn(channels),
-        f"{name}.running_var": torch.rand(channels) + 0.5,
-        f"{name}.num_batches_tracked": torch.tensor(7),
-    }
 
 
 def space(name: str = "ofa_mbv3_w1.0") -> SearchSpace:

@@ -1,7 +1,7 @@
 import torch
 
 from ofa_det.arch.detector import DetectorConfig
-from ofa_det.models.network import DetectionNetwork, Detector
+from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.reordering import sort_for_phase
 from ofa_det.training.state import WeightAverage
@@ -34,13 +34,3 @@ def test_a_phase_begins_from_the_sorted_average(shallow: DetectorConfig) -> None
     torch.testing.assert_close(norms, project.sort(descending=True).values)
     assert all(torch.equal(average.values[name], value) for name, value in network.named_parameters())
     assert not optimizer.state
-
-
-def test_one_architecture_is_left_as_it_is(shallow: DetectorConfig) -> None:
-    torch.manual_seed(0)
-    network = Detector(shallow, shallow.space.largest(64))
-    average, optimizer = with_state(network)
-    before = {name: value.detach().clone() for name, value in network.named_parameters()}
-    sort_for_phase(network, average, optimizer)
-    assert all(torch.equal(before[name], value) for name, value in network.named_parameters())
-    assert optimizer.state
