@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from ofa_det.search.evolution import EvolutionConfig
     from ofa_det.search.run import SearchConfig, search
     from ofa_det.submission.packaging import PackageConfig, package
+    from ofa_det.teachers.run import LabelConfig, label
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
     from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
+    from ofa_det.training.teaching import TeacherConfig, UnlabelledConfig
 
 # Imported on demand: predicting a latency should not wait for torch.
 _MODULES = {
@@ -39,14 +41,18 @@ _MODULES = {
     "EvaluateConfig": "evaluation.run",
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
+    "LabelConfig": "teachers.run",
     "PackageConfig": "submission.packaging",
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
     "ScheduleConfig": "training.schedule",
     "SearchConfig": "search.run",
+    "TeacherConfig": "training.teaching",
     "TrainConfig": "training.config",
+    "UnlabelledConfig": "training.teaching",
     "evaluate": "evaluation.run",
     "export": "export.run",
+    "label": "teachers.run",
     "package": "submission.packaging",
     "predict_latency": "latency.predict",
     "search": "search.run",
@@ -61,6 +67,7 @@ __all__ = [
     "EvaluateConfig",
     "EvolutionConfig",
     "ExportConfig",
+    "LabelConfig",
     "LossConfig",
     "PackageConfig",
     "PhaseConfig",
@@ -69,9 +76,12 @@ __all__ = [
     "SamplingConfig",
     "ScheduleConfig",
     "SearchConfig",
+    "TeacherConfig",
     "TrainConfig",
+    "UnlabelledConfig",
     "evaluate",
     "export",
+    "label",
     "package",
     "predict_latency",
     "read_config",

@@ -79,6 +79,10 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "crops": {"space": WITH_NECK, "subnet": SSDLITE, "augmentation": CROPS},
     "lite0_scratch": {"space": "efficientnet_lite0", "subnet": LITE0},
     "lite0": {"space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0"},
+    "slow_backbone": {
+        "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0",
+        "schedule": {"backbone_rate": 0.2},
+    },
 }  # fmt: skip
 """What differs from the preset; each row of the ablation keeps what the one before brought. The first is the recipe of
 0.2.0, but for anchors that are fitted to where they stand."""

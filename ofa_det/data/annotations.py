@@ -20,11 +20,13 @@ class Annotations:
         labels: (G,) positions in the data set's `categories`.
         ignored: (G,) which boxes are neither targets nor background: regions that cover a group of objects (COCO's
             `iscrowd`) and, after augmentation, fragments: objects that a random window left too little of.
+        class_scores: (G, C) that a detector should give each box, such as a teacher's; without them 1 for its label.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     ignored: NDArray[np.bool_]
+    class_scores: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,10 +39,20 @@ class Annotations:
     @classmethod
     def joined(cls, parts: Sequence[Annotations]) -> Annotations:
         """The boxes of one or more parts, in their order."""
+        labels = np.concatenate([part.labels for part in parts])
+        given = [part.class_scores for part in parts if part.class_scores is not None]
+        scores: NDArray[np.float32] | None = None
+        if given:
+            scores = np.eye(given[0].shape[1], dtype=np.float32)[labels]
+            ends = np.cumsum([len(part) for part in parts])
+            for part, end in zip(parts, ends, strict=True):
+                if part.class_scores is not None:
+                    scores[end - len(part) : end] = part.class_scores
         return cls(
             boxes=np.concatenate([part.boxes for part in parts]),
-            labels=np.concatenate([part.labels for part in parts]),
+            labels=labels,
             ignored=np.concatenate([part.ignored for part in parts]),
+            class_scores=scores,
         )
 
 

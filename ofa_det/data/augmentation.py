@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -26,10 +26,36 @@ from ofa_det.data.images import MID_GREY, stretch
 from ofa_det.data.windows import Window, are_fragments, crop_by_iou, zoom_out
 
 _ATTEMPTS = 10
+_BBOX_PARAMS = A.BboxParams(format="albumentations", min_width=1, min_height=1, clip=True)
 _TILE_STREAM = 2  # Tells the tiles' seeds from what else is made of a draw's seed.
+_TRANSFORM_STREAM = 4  # And the transforms'.
 
 LabelledImage = tuple[NDArray[np.uint8], Annotations]
 """(H, W, 3) and its boxes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Geometry:
+    """Where the pixels of a sample made of one image come from.
+
+    Args:
+        window: part of the image that is stretched to the sample, in pixels of the image.
+        horizontal_flip: whether the window is then turned left to right.
+        vertical_flip: whether it is turned upside down.
+    """
+
+    window: Window
+    horizontal_flip: bool
+    vertical_flip: bool
+
+    def flipped(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Boxes (N, 4) xyxy, normalised to the window, in the sample; a new array."""
+        result = boxes.copy()
+        if self.horizontal_flip:
+            result[:, [0, 2]] = 1 - result[:, [2, 0]]
+        if self.vertical_flip:
+            result[:, [1, 3]] = 1 - result[:, [3, 1]]
+        return result
 
 
 class Augmenter:
@@ -49,6 +75,7 @@ class Augmenter:
     def __init__(self, config: AugmentationConfig) -> None:
         self._config = config
         self._pipelines: dict[tuple[int, int], A.Compose] = {}  # By (height, width) of their result.
+        self._geometry = A.Compose(_moves(config, (1, 1)), bbox_params=_BBOX_PARAMS, save_applied_params=True)
 
     def __call__(self, images: Sequence[LabelledImage], *, resolution: int, seed: int) -> LabelledImage:
         """Makes one training sample.
@@ -70,6 +97,23 @@ class Augmenter:
             raise ValueError(f"expected one image or the four of a mosaic, found {len(images)}")
         return self._mosaic(images, resolution, seed)
 
+    def geometry(self, image_size: tuple[int, int], annotations: Annotations, *, seed: int) -> Geometry:
+        """Where the pixels of the sample come from that `__call__` makes of one image, at any resolution.
+
+        Args:
+            image_size: (height, width) of the image, in pixels.
+            annotations: its boxes, on which the window depends.
+            seed: as of `__call__`.
+        """
+        _set_seed(self._geometry, seed)
+        result = self._geometry(image=np.zeros(image_size, np.uint8), bboxes=_rows(annotations))
+        applied: dict[str, dict[str, Any]] = dict(result["applied_transforms"])
+        return Geometry(
+            window=applied[RandomWindow.__name__]["window"],
+            horizontal_flip=A.HorizontalFlip.__name__ in applied,
+            vertical_flip=A.VerticalFlip.__name__ in applied,
+        )
+
     def _mosaic(self, images: Sequence[LabelledImage], resolution: int, seed: int) -> LabelledImage:
         half = resolution // 2  # Of an odd resolution, the lower and the right tiles get the pixel that is left.
         spans = (0, half), (half, resolution)
@@ -89,15 +133,42 @@ class Augmenter:
         if size not in self._pipelines:
             self._pipelines[size] = _build_pipeline(self._config, size)
         pipeline = self._pipelines[size]
-        pipeline.set_random_seed(seed)
-        rows = np.column_stack([annotations.boxes, annotations.labels, annotations.ignored]).astype(np.float32)
-        result = pipeline(image=image, bboxes=rows)
-        rows = np.asarray(result["bboxes"], np.float32)
-        if not len(rows):
-            return result["image"], Annotations.none()
+        _set_seed(pipeline, seed)
+        result = pipeline(image=image, bboxes=_rows(annotations))
+        rows = np.asarray(result["bboxes"], np.float32).reshape(-1, 6)
+        kept, scores = rows[:, 4].astype(np.int64), annotations.class_scores
         return result["image"], Annotations(
-            boxes=rows[:, :4].clip(0, 1), labels=rows[:, 4].astype(np.int64), ignored=rows[:, 5] > 0
+            boxes=rows[:, :4].clip(0, 1),
+            labels=annotations.labels[kept],
+            ignored=rows[:, 5] > 0,
+            class_scores=None if scores is None else scores[kept],
         )
+
+
+def _set_seed(pipeline: A.Compose, seed: int) -> None:
+    """Gives each transform a seed of its own.
+
+    `Compose.set_random_seed` gives all of them the same: they would draw the same numbers, so that an image is flipped
+    only if it is zoomed, and both ways or neither.
+    """
+    for number, transform in enumerate(pipeline.transforms):
+        own = np.random.SeedSequence((seed, number, _TRANSFORM_STREAM)).generate_state(1, np.uint64)
+        transform.set_random_seed(int(own[0]))
+
+
+def _rows(annotations: Annotations) -> NDArray[np.float32]:
+    """(G, 6) normalised xyxy, position among the annotations, ignored."""
+    positions = np.arange(len(annotations))
+    return np.column_stack([annotations.boxes, positions, annotations.ignored]).astype(np.float32)
+
+
+def _moves(config: AugmentationConfig, size: tuple[int, int]) -> list[A.DualTransform]:
+    """What moves pixels; each draws from a generator of its own, so that colours and `size` change nothing of it."""
+    return [
+        RandomWindow(config, size),
+        A.HorizontalFlip(p=config.horizontal_flip),
+        A.VerticalFlip(p=config.vertical_flip),
+    ]
 
 
 def _build_pipeline(config: AugmentationConfig, size: tuple[int, int]) -> A.Compose:
@@ -110,15 +181,19 @@ def _build_pipeline(config: AugmentationConfig, size: tuple[int, int]) -> A.Comp
         hue=(-config.hue_jitter, config.hue_jitter),
         p=float(jitter > 0 or config.hue_jitter > 0),
     )
-    return A.Compose(
-        [
-            RandomWindow(config, size),
-            A.HorizontalFlip(p=config.horizontal_flip),
-            A.VerticalFlip(p=config.vertical_flip),
-            colours,
-        ],
-        bbox_params=A.BboxParams(format="albumentations", min_width=1, min_height=1, clip=True),
-    )
+    return A.Compose([*_moves(config, size), colours], bbox_params=_BBOX_PARAMS)
+
+
+def cut_out(image: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+    """The window of an image (H, W, 3), at its own size; what lies beyond the image is grey."""
+    height, width = image.shape[:2]
+    x1, y1, x2, y2 = window
+    part = image[max(0, y1) : min(height, y2), max(0, x1) : min(width, x2)]
+    margins = max(0, -y1), max(0, y2 - height), max(0, -x1), max(0, x2 - width)
+    if not any(margins):
+        return part
+    grey = (MID_GREY,) * 3
+    return np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=grey), np.uint8)
 
 
 class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations carries no types
@@ -165,21 +240,14 @@ class RandomWindow(A.DualTransform):  # type: ignore[misc]  # albumentations car
         return {"window": whole}
 
     def apply(self, img: NDArray[np.uint8], window: Window, **params: Any) -> NDArray[np.uint8]:
-        """Cuts the window out of the image; what lies beyond it is grey."""
-        height, width = img.shape[:2]
-        x1, y1, x2, y2 = window
-        part = img[max(0, y1) : min(height, y2), max(0, x1) : min(width, x2)]
-        margins = max(0, -y1), max(0, y2 - height), max(0, -x1), max(0, x2 - width)
-        if any(margins):
-            grey = (MID_GREY,) * 3
-            part = np.asarray(cv2.copyMakeBorder(part, *margins, cv2.BORDER_CONSTANT, value=grey), np.uint8)
-        return stretch(part, self.size)
+        """Cuts the window out of the image, see `cut_out`."""
+        return stretch(cut_out(img, window), self.size)
 
     def apply_to_bboxes(self, bboxes: NDArray[np.float32], window: Window, **params: Any) -> NDArray[np.float32]:
         """Moves boxes into the window and marks fragments; parts beyond it are left to the pipeline to clip.
 
         Args:
-            bboxes: (G, 6) normalised xyxy, label, ignored.
+            bboxes: (G, 6) normalised xyxy, position among the annotations, ignored.
             window: in pixels as x1, y1, x2, y2.
             params: `shape` of the image.
         """

@@ -27,6 +27,7 @@ class Batch:
         ignored: B tensors (K, 4) of boxes that are neither targets nor background: crowd regions, and fragments of
             objects that the augmentation cut.
         attached: B mappings of what else belongs to each image; empty without attachments.
+        class_scores: B tensors (G, C) that the boxes should be given, as of `Objects`; None if no image has any.
     """
 
     images: Tensor
@@ -34,6 +35,7 @@ class Batch:
     labels: tuple[Tensor, ...]
     ignored: tuple[Tensor, ...]
     attached: tuple[Mapping[str, Tensor], ...]
+    class_scores: tuple[Tensor, ...] | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -49,6 +51,7 @@ class Batch:
             attached=tuple(
                 dict(zip(tensors, moved(tuple(tensors.values())), strict=True)) for tensors in self.attached
             ),
+            class_scores=None if self.class_scores is None else moved(self.class_scores),
         )
 
 
@@ -71,14 +74,16 @@ class Sample(NamedTuple):
 def pack(samples: list[Sample]) -> dict[str, Any]:
     """A batch in few tensors: each one that crosses a process boundary costs a file descriptor."""
     annotations = [sample.annotations for sample in samples]
-    pairs = [(a, ~a.ignored) for a in annotations]
+    joined = Annotations.joined(annotations)
+    kept, scores = ~joined.ignored, joined.class_scores
     return {
         "images": torch.from_numpy(np.stack([sample.image for sample in samples])),
-        "boxes": torch.from_numpy(np.concatenate([a.boxes[kept] for a, kept in pairs])),
-        "labels": torch.from_numpy(np.concatenate([a.labels[kept] for a, kept in pairs])),
-        "ignored": torch.from_numpy(np.concatenate([a.boxes[~kept] for a, kept in pairs])),
-        "counts": [int(kept.sum()) for _, kept in pairs],
-        "ignored_counts": [int((~kept).sum()) for _, kept in pairs],
+        "boxes": torch.from_numpy(joined.boxes[kept]),
+        "labels": torch.from_numpy(joined.labels[kept]),
+        "ignored": torch.from_numpy(joined.boxes[~kept]),
+        "class_scores": None if scores is None else torch.from_numpy(scores[kept]),
+        "counts": [int((~a.ignored).sum()) for a in annotations],
+        "ignored_counts": [int(a.ignored.sum()) for a in annotations],
         "attached": _pack_attached([sample.attached for sample in samples]),
         "problems": [problem for sample in samples for problem in sample.problems],
     }
@@ -92,6 +97,7 @@ def unpack(packed: Mapping[str, Any]) -> Batch:
         labels=packed["labels"].split(packed["counts"]),
         ignored=packed["ignored"].split(packed["ignored_counts"]),
         attached=_unpack_attached(packed["attached"], len(packed["images"])),
+        class_scores=None if packed["class_scores"] is None else packed["class_scores"].split(packed["counts"]),
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,30 @@ class CocoDataset:
         if not folder.is_dir():
             raise ValueError(f"expected a folder of images, found nothing at {folder}; check the data root")
         return cls(table, folder, _readable_rows(table, folder, Path(annotation_file)))
+
+    def joined_by(self, folder: str | os.PathLike[str], names: Sequence[str], sizes: NDArray[np.int64]) -> CocoDataset:
+        """The data set with more images behind its own, which have no annotations.
+
+        Args:
+            folder: of the images.
+            names: of their files, relative to it.
+            sizes: (M, 2) heights and widths, in pixels.
+
+        Raises:
+            ValueError: a file is missing.
+        """
+        paths = [Path(folder).resolve() / name for name in names]
+        if missing := [path for path in paths if not path.is_file()]:
+            raise ValueError(f"expected {len(paths)} images in {folder}, found none at {missing[0]}; label that folder")
+        table, count = self._table, len(self._table.image_ids)
+        more = replace(
+            table,
+            image_ids=(*table.image_ids, *range(max(table.image_ids) + 1, max(table.image_ids) + 1 + len(names))),
+            file_names=(*table.file_names, *map(str, paths)),  # Absolute, so that the folder does not matter.
+            image_sizes=np.concatenate([table.image_sizes, sizes]),
+            first=np.concatenate([table.first, np.full(len(names), table.first[-1])]),
+        )
+        return CocoDataset(more, self._folder, np.concatenate([self._rows, count + np.arange(len(names))]))
 
     def subset(self, positions: NDArray[np.int64]) -> CocoDataset:
         """The data set of the images at the given positions, in that order."""

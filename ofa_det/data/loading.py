@@ -21,7 +21,6 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw, Phase, TrainingStream
 from ofa_det.data.image_cache import ReadImage, cached
 from ofa_det.data.images import MID_GREY, reduction, stretch
-from ofa_det.data.sampling import repeat_factors
 
 if TYPE_CHECKING:
     from ofa_det.data.augmentation import Augmenter
@@ -34,6 +33,22 @@ class Attachments(Protocol):
 
     def __call__(self, drawn: Draw) -> Mapping[str, NDArray[Any]]:
         """Arrays of one draw, by name; called in the process that prepares it."""
+        ...
+
+
+class SampleTeacher(Protocol):
+    """What a teacher has said of the images that samples are made of; called in the process that prepares them."""
+
+    def seed(self, drawn: Draw) -> int:
+        """The seed of the draw's augmentation: its own, or that of a view which the teacher has seen."""
+        ...
+
+    def whole(self, drawn: Draw, index: int, annotations: Annotations) -> Annotations:
+        """The annotations of an image of the draw as it is, with what the teacher says of it."""
+        ...
+
+    def varied(self, drawn: Draw, annotations: Annotations) -> Annotations:
+        """The annotations of the augmented image, with what the teacher says of it."""
         ...
 
 
@@ -53,8 +68,9 @@ def training_loader(
     augmentation: AugmentationConfig,
     phase_of_step: Callable[[int], Phase] = main_phase,
     attachments: Attachments | None = None,
+    teacher: SampleTeacher | None = None,
     num_workers: int = 0,
-    repeat_threshold: float = 0.0,
+    repeat_factors: NDArray[np.float64] | None = None,
     max_resolution: int | None = None,
     cache_mb: int = 0,
     rank: int = 0,
@@ -76,8 +92,9 @@ def training_loader(
         augmentation: how images are varied.
         phase_of_step: step -> phase of training.
         attachments: gives what arrives in `Batch.attached`.
+        teacher: adds what it says to the annotations.
         num_workers: processes of each rank that prepare batches; 0 prepares them in this one.
-        repeat_threshold: share of the images below which a class is rare, see `ofa_det.data.sampling`.
+        repeat_factors: (N,) how often each image is drawn in an epoch, on average, see `ofa_det.data.sampling`.
         max_resolution: the greatest of the whole run, in pixels; needed for reduced decoding.
         cache_mb: memory of each rank for decoded images, in 10^6 bytes, shared by its workers; the batches are the same
             with and without. Of a data set that does not fit, none is kept.
@@ -104,14 +121,14 @@ def training_loader(
         seed,
         num_images=len(dataset),
         mosaic=augmentation.mosaic,
-        repeat_factors=repeat_factors(dataset, repeat_threshold) if repeat_threshold > 0 else None,
+        repeat_factors=repeat_factors,
     )
-    if repeat_threshold > 0:
+    if repeat_factors is not None:
         logger.info("an epoch has %d draws of %d images", stream.epoch_length, len(dataset))
     read = cached(
         partial(dataset.image, min_side=min_side), _decoded_bytes(dataset, min_side), max_bytes=cache_mb * 10**6
     )
-    samples = _TrainingSamples(dataset, read, Augmenter(augmentation), attachments)
+    samples = _TrainingSamples(dataset, read, Augmenter(augmentation), attachments, teacher)
     part = batch_size // num_ranks
     draws = (
         _draws_of_step(stream, step * batch_size + rank * part, part, resolution_of_step(step), phase_of_step(step))
@@ -191,22 +208,35 @@ class _TrainingSamples(Dataset[Sample]):
     """Draw -> sample; runs in the worker processes."""
 
     def __init__(
-        self, dataset: CocoDataset, read: ReadImage, augmenter: Augmenter, attachments: Attachments | None
+        self,
+        dataset: CocoDataset,
+        read: ReadImage,
+        augmenter: Augmenter,
+        attachments: Attachments | None,
+        teacher: SampleTeacher | None,
     ) -> None:
         self._dataset = dataset
         self._read = read
         self._augmenter = augmenter
         self._attachments = attachments
+        self._teacher = teacher
 
     def __getitem__(self, drawn: Draw) -> Sample:
         images, problems = [], []
         for index in drawn.indices:
             image, problem = _image_or_grey(self._dataset, index, self._read)
-            images.append((image, Annotations.none() if problem else self._dataset.annotations(index)))
+            images.append((image, Annotations.none() if problem else self._annotations(drawn, index)))
             if problem:
                 problems.append(problem)
-        varied, annotations = self._augmenter(images, resolution=drawn.resolution, seed=drawn.seed)
+        seed = drawn.seed if self._teacher is None else self._teacher.seed(drawn)
+        varied, annotations = self._augmenter(images, resolution=drawn.resolution, seed=seed)
+        if self._teacher is not None and not problems:
+            annotations = self._teacher.varied(drawn, annotations)
         return Sample(varied, annotations, self._attachments(drawn) if self._attachments else {}, problems)
+
+    def _annotations(self, drawn: Draw, index: int) -> Annotations:
+        annotations = self._dataset.annotations(index)
+        return annotations if self._teacher is None else self._teacher.whole(drawn, index, annotations)
 
 
 def _prepare_worker(worker: int) -> None:

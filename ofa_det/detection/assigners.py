@@ -172,7 +172,8 @@ def pack_targets(
         objects: of B images.
         owners: per image, (A,) index of the object, `BACKGROUND` or `IGNORED`.
         scores: per image, (A,) to learn; read of positive anchors alone.
-        weighted: whether a positive anchor's box weighs as its score, or else 1.
+        weighted: whether a positive anchor's box weighs as its score, or else 1; either is multiplied by the greatest
+            class score of its object.
         ignored_coverage: background anchors with at least this fraction of their area inside an ignored region become
             `IGNORED`.
     """
@@ -181,13 +182,19 @@ def pack_targets(
     owners = [_without_ignored(owner, corners, regions, ignored_coverage) for owner, regions in pairs]
     found = [owner[owner >= 0] for owner in owners]
     positive_scores = torch.cat([score[owner >= 0] for score, owner in zip(scores, owners, strict=True)])
+    weights = positive_scores if weighted else torch.ones_like(positive_scores)
+    class_scores: Tensor | None = None
+    if objects.class_scores is not None:
+        class_scores = torch.cat([s[index] for s, index in zip(objects.class_scores, found, strict=True)])
+        weights = weights * class_scores.amax(dim=1)
     return Targets(
         owners=torch.stack(owners),
         classes=torch.cat([labels[index] for labels, index in zip(objects.labels, found, strict=True)]),
         boxes=torch.cat([boxes[index] for boxes, index in zip(objects.boxes, found, strict=True)]),
         anchors=torch.cat([grid.boxes[owner >= 0] for owner in owners]),
         scores=positive_scores,
-        weights=positive_scores if weighted else torch.ones_like(positive_scores),
+        weights=weights,
+        class_scores=class_scores,
     )
 
 

@@ -94,9 +94,11 @@ def detection_losses(
     _, overlap = generalised_iou(boxes, targets.boxes)
     box = config.box_weight * (targets.weights * (1 - overlap)).sum() / targets.normaliser
 
-    one_hot = F.one_hot(targets.classes, output.logits.shape[-1])
+    shares = targets.class_scores
+    if shares is None:
+        shares = F.one_hot(targets.classes, output.logits.shape[-1])
     wanted, answers = torch.zeros_like(output.logits), torch.zeros_like(output.logits, dtype=torch.bool)
-    wanted[positive], answers[positive] = one_hot * targets.scores.unsqueeze(-1), one_hot.bool()
+    wanted[positive], answers[positive] = shares * targets.scores.unsqueeze(-1), shares > 0
     if teacher is not None and config.distillation == "replaces":
         wanted = teacher.logits.sigmoid()
     trained = targets.owners != IGNORED

@@ -51,11 +51,14 @@ class Objects:
         boxes: per image, (G, 4) xyxy.
         labels: per image, (G,) class indices.
         ignored: per image, (K, 4) xyxy regions that are not background: crowds, fragments of cropped objects.
+        class_scores: per image, (G, C) that a perfect box of each object should give, such as a teacher's; without
+            them 1 for the object's label.
     """
 
     boxes: Sequence[Tensor]
     labels: Sequence[Tensor]
     ignored: Sequence[Tensor]
+    class_scores: Sequence[Tensor] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +72,9 @@ class Targets:
         classes: (P,) label of each positive anchor.
         boxes: (P, 4) xyxy box of each positive anchor.
         anchors: (P, 4) each positive anchor.
-        scores: (P,) in [0, 1], the class score that each positive anchor should give.
+        scores: (P,) in [0, 1], the class score that each positive anchor should give, as far as its box goes.
         weights: (P,) of each positive anchor in the box loss.
+        class_scores: (P, C) by which its score is multiplied in each class; without them 1 for its label.
         given_normaliser: what stands for the sum of the weights, if the images are a part of a greater batch.
     """
 
@@ -80,6 +84,7 @@ class Targets:
     anchors: Tensor
     scores: Tensor
     weights: Tensor
+    class_scores: Tensor | None = None
     given_normaliser: float | None = None
 
     @property

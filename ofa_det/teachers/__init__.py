@@ -1,1 +1,1 @@
-"""Larger detectors that label images, and the data sets they label."""
+"""Larger detectors that label images for a smaller one, their stored labels, and how good these are."""

@@ -21,3 +21,21 @@ _IDS = tuple(category_id for category_id in range(1, 91) if category_id not in _
 
 COCO_CATEGORIES = tuple(Category(id=i, name=name) for i, name in zip(_IDS, _NAMES, strict=True))
 """By ascending id, which is also the class order of detectors trained on COCO's 80 classes."""
+
+
+def coco_classes(count: int) -> tuple[Category | None, ...] | None:
+    """The category of each class of a detector that was trained on COCO, None for a class that is not used.
+
+    Args:
+        count: of its classes: 80, by ascending id; 90, class k being id k + 1; 91, class k being id k, after a
+            background class.
+
+    Returns:
+        None if the number is not one of these.
+    """
+    by_id = {category.id: category for category in COCO_CATEGORIES}
+    if count == len(COCO_CATEGORIES):
+        return COCO_CATEGORIES
+    if count in (90, 91):
+        return tuple(by_id.get(index + 91 - count) for index in range(count))
+    return None

@@ -12,6 +12,7 @@ from ofa_det.data.splits import DataConfig
 from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import LossConfig
 from ofa_det.training.schedule import ScheduleConfig
+from ofa_det.training.teaching import TeacherConfig
 
 OF_THE_SUPERNET = ("space", "anchors", "postprocess")
 """Options that come with a supernet."""
@@ -38,6 +39,7 @@ class TrainConfig:
         sampling: how often training images are drawn.
         assigner: assignment of anchors to objects.
         losses: kind and weights of the losses.
+        teacher: stored labels of a larger detector, beside or instead of annotations.
         schedule: length and pace.
         postprocess: how outputs become detections, in validation, search, and the exported file.
         num_workers: processes of each rank that prepare batches; 0 prepares them in the main process.
@@ -65,6 +67,7 @@ class TrainConfig:
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     assigner: AssignerConfig = field(default_factory=AssignerConfig)
     losses: LossConfig = field(default_factory=LossConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
     num_workers: int = 1

@@ -32,6 +32,7 @@ def parts_of(batch: Batch, count: int) -> Iterator[Batch]:
             labels=batch.labels[part],
             ignored=batch.ignored[part],
             attached=batch.attached[part],
+            class_scores=None if batch.class_scores is None else batch.class_scores[part],
         )
 
 

@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from numpy.typing import NDArray
 from torch import nn
 
 from ofa_det.arch.classes import check_categories
@@ -30,6 +32,7 @@ from ofa_det.data.anchors import fit_space
 from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import training_loader
+from ofa_det.data.sampling import repeat_factors
 from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
@@ -43,6 +46,7 @@ from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
 from ofa_det.training.loop import run_loop, step_subnets
 from ofa_det.training.state import CHECKPOINT_FILE
+from ofa_det.training.teaching import TaughtImages, open_taught, with_share
 from ofa_det.training.validation import Validator
 
 logger = logging.getLogger(__name__)
@@ -91,6 +95,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     if not config.schedule.reaches_its_peak:
         logger.warning("the learning rate never reaches its peak: schedule.warmup_images is not below num_images")
     dataset, watched = _open_splits(config)
+    images = open_taught(config.teacher, config.augmentation, dataset)
     torch.manual_seed(config.seed)
     network, description = build_network(config, dataset)
     if ranks.first:
@@ -110,7 +115,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
             "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
         },
         fabric=fabric,
-        batches=lambda first_step: _batches(config, network, dataset, first_step, ranks),
+        batches=lambda first_step: _batches(config, network, images, first_step, ranks),
         validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets, draws=ranks.first),
         progress=progress,
     )
@@ -184,11 +189,11 @@ def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
 
 
 def _batches(
-    config: TrainConfig, network: DetectionNetwork, dataset: CocoDataset, first_step: int, ranks: Ranks
+    config: TrainConfig, network: DetectionNetwork, images: TaughtImages, first_step: int, ranks: Ranks
 ) -> Iterable[Batch]:
     """A rank's parts of the batches from a step on, each at its subnets' resolution."""
     return training_loader(
-        dataset,
+        images.dataset,
         batch_size=config.schedule.batch_size,
         first_step=first_step,
         num_steps=config.schedule.num_steps - first_step,
@@ -197,12 +202,24 @@ def _batches(
         seed=config.seed,
         augmentation=config.augmentation,
         num_workers=config.num_workers,
-        repeat_threshold=config.sampling.repeat_threshold,
+        teacher=images.teacher,
+        repeat_factors=_repeat_factors(config, images),
         max_resolution=max(network.subnets.resolutions),
         cache_mb=config.cache_mb,
         rank=ranks.index,
         num_ranks=ranks.count,
     )
+
+
+def _repeat_factors(config: TrainConfig, images: TaughtImages) -> NDArray[np.float64] | None:
+    """How often each image is drawn; none where all are drawn alike."""
+    dataset, threshold = images.dataset, config.sampling.repeat_threshold
+    if threshold == 0 and not config.teacher.unlabelled:
+        return None
+    factors = repeat_factors(dataset, threshold) if threshold > 0 else np.ones(len(dataset))
+    if config.teacher.unlabelled:
+        factors = with_share(factors, images.num_labelled, config.teacher.unlabelled_share)
+    return factors
 
 
 def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def accumulate_gradients(
         Detached losses of each subnet that trains.
     """
     images = normalise(batch.images)
-    objects = Objects(boxes=batch.boxes, labels=batch.labels, ignored=batch.ignored)
+    objects = Objects(boxes=batch.boxes, labels=batch.labels, ignored=batch.ignored, class_scores=batch.class_scores)
     taught: DetectorOutput | None = None
     targets: Targets | None = None
     found = []

@@ -74,7 +74,7 @@ def test_an_option_that_acts_under_another_alone_is_marked_alike_in_every_traini
                 marks.setdefault(match[1], []).append(match[2])
     of_assigner = {"scores", "positive_iou", "ignored_iou", "best_anchors", "candidates", "score_power", "iou_power"}
     of_losses = {"focal_gamma", "focal_alpha", "negatives_per_positive"}
-    assert marks.keys() == {"max_zoom_out"} | of_assigner | of_losses
+    assert marks.keys() == {"max_zoom_out", "unlabelled_share"} | of_assigner | of_losses
     assert all(len(found) == len(files) and len(set(found)) == 1 for found in marks.values())
 
 

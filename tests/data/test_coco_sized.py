@@ -6,6 +6,7 @@ from coco_sized import write_coco_sized
 
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import training_loader
+from ofa_det.data.sampling import repeat_factors
 from ofa_det.data.splits import DataConfig, open_splits
 
 
@@ -39,7 +40,7 @@ def open_and_use(root) -> None:
             resolution_of_step=lambda step: 64,
             seed=0,
             augmentation=AugmentationConfig(),
-            repeat_threshold=0.1,
+            repeat_factors=repeat_factors(fit, 0.1),
         )
     )
 

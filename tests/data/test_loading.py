@@ -14,6 +14,7 @@ from ofa_det.data.batch import Batch
 from ofa_det.data.draws import Draw
 from ofa_det.data.images import MID_GREY, stretch
 from ofa_det.data.loading import image_batches, spread, training_loader
+from ofa_det.data.sampling import repeat_factors
 
 
 @pytest.fixture
@@ -165,7 +166,12 @@ def test_rare_classes_come_more_often(coco):
     dataset = coco.open()
     for num_workers in (0, 1):
         (epoch,) = batches(
-            dataset, num_steps=1, batch_size=19, repeat_threshold=1.0, augmentation=plain, num_workers=num_workers
+            dataset,
+            num_steps=1,
+            batch_size=19,
+            repeat_factors=repeat_factors(dataset, 1.0),
+            augmentation=plain,
+            num_workers=num_workers,
         )
         assert sum(len(labels) for labels in epoch.labels) == 4
 

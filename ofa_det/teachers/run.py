@@ -1,0 +1,304 @@
+"""Labelling of one data set, or folder of pictures, by one teacher."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.records import write_record
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.splits import DataConfig, Split, open_split
+from ofa_det.teachers.image_folder import ImageFolder, ImageSource
+from ofa_det.teachers.label_file import LABELS_NAME, LabelHeader, TeacherLabels
+from ofa_det.teachers.labelling import Labelled, check_header, label_images, of_whole_images
+from ofa_det.teachers.mapping import map_categories
+from ofa_det.teachers.opening import OpenedTeacher, open_teacher
+from ofa_det.teachers.pseudo_dataset import write_pseudo_dataset
+from ofa_det.teachers.report import REPORT_FOLDER, TeacherReport, write_report
+from ofa_det.teachers.teacher import MIN_SCORE
+from ofa_det.teachers.views import geometry_of
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_NAME = "labels.json"
+_SHARDS = "shards"
+_WHOLE_SHARDS = "shards_whole_images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """What to label, and with what.
+
+    Args:
+        teacher: an .onnx or .tflite detector, a run folder, or torchvision:NAME; several with commas between are
+            fused, and decoder, labels and weights may then have a part for each.
+        data: the data set whose images are labelled; its boxes are used for the report alone, and for where stored
+            augmentations look.
+        split: part of the data set; train, val, fit or holdout.
+        images: folder of pictures without annotations, in the place of a data set; the labels then have the teacher's
+            categories.
+        output: folder of teacher_labels.safetensors, labels.json and the report; outside the data set.
+        decoder: of an ONNX file: name in configs/teachers or a YAML file of your own; auto takes the one that fits.
+        labels: list of the teacher's class names, one a line, or coco80, coco90 or coco91; by default labels.txt beside
+            the file, or COCO's for 80, 90 and 91 classes.
+        weights: file of weights for torchvision:NAME.
+        aliases: names of the teacher's categories and what the data set calls them, as {automobile: car}.
+        licence: of the teacher's weights; kept with the labels.
+        views: stored augmentations of each image; 0 labels the whole image once, and training may vary it at will.
+        augmentation: how stored views are varied; training has to use the same, but for colours.
+        seed: of the stored views.
+        top_classes: classes stored for each box, the best.
+        batch_size: images that the teacher is given at once.
+        threads: CPU threads that decode images and run ONNX and TFLite teachers; 0 takes all cores.
+        accelerator: torch device for a run folder or torchvision: auto, cpu, cuda or cuda:N.
+        report: compare with the ground truth, if there is any; with stored views this takes a pass over the whole
+            images.
+        as_dataset: also write the labels as a data set in COCO layout, with the boxes above score_threshold.
+        score_threshold: for as_dataset, 0 to 1.
+        copy_images: for as_dataset, copy the images instead of linking to them.
+        resume: continue a labelling that was interrupted.
+    """
+
+    teacher: str
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=""))
+    split: Split = "train"
+    images: str | None = None
+    output: str = "runs/teacher_labels"
+    decoder: str = "auto"
+    labels: str | None = None
+    weights: str | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    licence: str = ""
+    views: int = 0
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    seed: int = 0
+    top_classes: int = 3
+    batch_size: int = 16
+    threads: int = 0
+    accelerator: str = "cpu"
+    report: bool = True
+    as_dataset: bool = False
+    score_threshold: float = 0.3
+    copy_images: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if bool(self.data.root) == (self.images is not None):
+            found = "both" if self.images is not None else "neither"
+            raise ValueError(f"expected either --data.root or --images, found {found}")
+        if not 0 <= self.score_threshold <= 1:
+            raise ValueError(f"expected 0 <= score_threshold <= 1, found {self.score_threshold}")
+        for name, least in (("views", 0), ("seed", 0), ("threads", 0), ("top_classes", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
+        if self.views:
+            geometry_of(self.augmentation)
+        if self.as_dataset and (self.views or self.split != "train"):
+            raise ValueError(
+                f"expected --views 0 and --split train with --as_dataset, found {self.views} and {self.split}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelManifest:
+    """`labels.json`: what was labelled, with what, and what came of it.
+
+    Args:
+        labels: header of the labels, with the teacher and the mapping of its categories.
+        file, sha256: of the labels.
+        data: root of the data set, or folder of the pictures.
+        split: of the data set; None of a folder.
+        images, views_of_each: that were labelled; the whole image alone is one view.
+        boxes: in all views, with a score of at least `min_score`.
+        min_score: of any label.
+        bytes_per_image: of the file.
+        images_per_second: now; None if all labels were there.
+        unreadable: names of the images without labels.
+        ap, ap50: of whole images; None without ground truth or report.
+    """
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    labels: LabelHeader
+    file: str
+    sha256: str
+    data: str
+    split: str | None
+    images: int
+    views_of_each: int
+    boxes: int
+    min_score: float
+    bytes_per_image: float
+    images_per_second: float | None
+    unreadable: tuple[str, ...]
+    ap: float | None
+    ap50: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSummary:
+    """What a labelling wrote.
+
+    Args:
+        manifest: as in the file.
+        report: None without ground truth, or if it was not asked for.
+        dataset_boxes: of the data set in COCO layout; None without one.
+    """
+
+    manifest: LabelManifest
+    report: TeacherReport | None
+    dataset_boxes: int | None
+
+
+def label(config: LabelConfig, *, progress: bool = True) -> LabelSummary:
+    """Labels images with the teacher that the config names, see `label_with`.
+
+    Raises:
+        FileNotFoundError: no such teacher or data.
+        ValueError: not a teacher that can be run, categories that do not match, or an output of something else.
+    """
+    _check_output(config)
+    source = _open_source(config)
+    opened = open_teacher(
+        config.teacher,
+        decoder=config.decoder,
+        labels=config.labels,
+        weights=config.weights,
+        threads=config.threads,
+        accelerator=config.accelerator,
+    )
+    return label_with(opened, source, config, progress=progress)
+
+
+def label_with(
+    opened: OpenedTeacher, source: ImageSource, config: LabelConfig, *, progress: bool = False
+) -> LabelSummary:
+    """Writes labels, manifest and report, and with `as_dataset` a data set.
+
+    Args:
+        opened: the teacher.
+        source: the images.
+        config: how to label.
+        progress: show progress bars.
+
+    Raises:
+        ValueError: categories that do not match, or an output of another labelling.
+    """
+    output, teacher = Path(config.output), opened.teacher
+    dataset = source if isinstance(source, CocoDataset) else None
+    categories = teacher.categories if dataset is None else dataset.categories
+    mapping = map_categories(teacher.categories, categories, config.aliases)
+    mapping.log()
+    header = LabelHeader(
+        teacher=opened.sources,
+        licence=config.licence,
+        mapping=mapping,
+        images_sha256=source.fingerprint(),
+        views=config.views,
+        seed=config.seed if config.views else 0,
+        augmentation=geometry_of(config.augmentation) if config.views else None,
+        top_classes=config.top_classes,
+    )
+    path = output / LABELS_NAME
+    if path.exists():
+        found = Labelled(labels=TeacherLabels.read(path), images_per_second=None)
+        check_header(found.labels, header, where=str(path))
+    else:
+        found = _label(opened, source, header, output / _SHARDS, config, progress)
+        found.labels.write(path)
+    report = _report(opened, dataset, found.labels, config, progress)
+    boxes = None
+    if config.as_dataset:
+        boxes = write_pseudo_dataset(
+            found.labels,
+            output,
+            data=config.data,
+            images=_image_folder(config),
+            score_threshold=config.score_threshold,
+            copy_images=config.copy_images,
+        )
+    manifest = _manifest(found, path, config, report)
+    write_record(output / MANIFEST_NAME, manifest)
+    for cache in (_SHARDS, _WHOLE_SHARDS):
+        shutil.rmtree(output / cache, ignore_errors=True)
+    return LabelSummary(manifest=manifest, report=report, dataset_boxes=boxes)
+
+
+def _label(
+    opened: OpenedTeacher, source: ImageSource, header: LabelHeader, cache: Path, config: LabelConfig, progress: bool
+) -> Labelled:
+    return label_images(
+        opened.teacher,
+        source,
+        header,
+        cache,
+        batch_size=config.batch_size,
+        threads=config.threads or len(os.sched_getaffinity(0)),
+        progress=progress,
+    )
+
+
+def _report(
+    opened: OpenedTeacher, dataset: CocoDataset | None, labels: TeacherLabels, config: LabelConfig, progress: bool
+) -> TeacherReport | None:
+    """The report on whole images; those of stored views are labelled for it."""
+    if not config.report or dataset is None:
+        return None
+    if not len(dataset.objects()):
+        logger.info("no report, since the data set has no boxes to compare with")
+        return None
+    output = Path(config.output)
+    if config.views:
+        logger.info("whole images are labelled for the report; --report false leaves it out")
+        header = of_whole_images(labels.header)
+        labels = _label(opened, dataset, header, output / _WHOLE_SHARDS, config, progress).labels
+    return write_report(labels, dataset, output / REPORT_FOLDER)
+
+
+def _manifest(found: Labelled, path: Path, config: LabelConfig, report: TeacherReport | None) -> LabelManifest:
+    labels = found.labels
+    unreadable = tuple(
+        name for name, readable in zip(labels.file_names, labels.readable.tolist(), strict=True) if not readable
+    )
+    return LabelManifest(
+        labels=labels.header,
+        file=path.name,
+        sha256=model_sha256(path),
+        data=config.data.root or str(config.images),
+        split=config.split if config.data.root else None,
+        images=len(labels),
+        views_of_each=labels.num_views,
+        boxes=len(labels.boxes),
+        min_score=MIN_SCORE,
+        bytes_per_image=round(path.stat().st_size / len(labels), 1),
+        images_per_second=found.images_per_second,
+        unreadable=unreadable,
+        ap=None if report is None else report.metrics.AP,
+        ap50=None if report is None else report.metrics.AP50,
+    )
+
+
+def _open_source(config: LabelConfig) -> ImageSource:
+    if config.images is not None:
+        return ImageFolder(Path(config.images))
+    return open_split(config.data, config.split)
+
+
+def _image_folder(config: LabelConfig) -> Path:
+    return Path(config.images) if config.images is not None else Path(config.data.root) / config.data.train_images
+
+
+def _check_output(config: LabelConfig) -> None:
+    output = Path(config.output)
+    inside = Path(config.images if config.images is not None else config.data.root).resolve()
+    if output.resolve().is_relative_to(inside):
+        raise ValueError(f"expected an output outside {inside}, found {output}")
+    if output.exists() and any(output.iterdir()) and not config.resume:
+        raise ValueError(f"expected no files in {output}, found some; pass --resume or another --output")
