@@ -67,7 +67,13 @@ def detector_plan(detector: DetectorConfig, subnet: SubnetConfig) -> LayerPlan:
         features[node.name] = builder.append_spec(f"neck.{node.name}", node, inputs=inputs)
     taps = [_level_feature(builder, features, level, subnet.resolution) for level in space.levels]
     boxes, scores = _append_head(builder, space.head, space.levels, taps, detector.num_classes)
-    return LayerPlan(resolution=subnet.resolution, layers=builder.layers, box_outputs=boxes, score_outputs=scores)
+    return LayerPlan(
+        resolution=subnet.resolution,
+        layers=builder.layers,
+        box_outputs=boxes,
+        score_outputs=scores,
+        level_features=tuple(taps),
+    )
 
 
 def shipped_plan(detector: DetectorConfig, columns: int, subnet: SubnetConfig) -> LayerPlan:

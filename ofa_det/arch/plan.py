@@ -28,12 +28,14 @@ class LayerPlan:
         resolution: side of the square input, in pixels.
         layers: all layers.
         box_outputs, score_outputs: per level, the layer that gives box codes and class logits; empty in a classifier.
+        level_features: per level, the layer that the head reads.
     """
 
     resolution: int
     layers: tuple[Layer, ...]
     box_outputs: tuple[str, ...] = ()
     score_outputs: tuple[str, ...] = ()
+    level_features: tuple[str, ...] = ()
 
     def __getitem__(self, name: str) -> Layer:
         return self._by_name[name]

@@ -16,10 +16,12 @@ class DetectorOutput(NamedTuple):
     Args:
         box_codes: (B, A, 4) (dx, dy, dw, dh), see `box_coder`.
         logits: (B, A, C) class logits, before the sigmoid.
+        features: (B, D, H, W) of the levels that were asked for.
     """
 
     box_codes: Tensor
     logits: Tensor
+    features: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

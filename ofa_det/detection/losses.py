@@ -67,11 +67,12 @@ class DetectionLosses(NamedTuple):
     classification: Tensor
     box: Tensor
     distillation: Tensor
+    imitation: Tensor
 
     @property
     def total(self) -> Tensor:
         """Their sum."""
-        return self.classification + self.box + self.distillation
+        return self.classification + self.box + self.distillation + self.imitation
 
 
 def detection_losses(
@@ -109,17 +110,17 @@ def detection_losses(
         elements = loss(output.logits, wanted, answers, config) * trained.unsqueeze(-1)
     classification = elements.sum() / targets.normaliser
 
-    distillation = output.logits.new_zeros(())
+    distillation = zero = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
         _, agreement = generalised_iou(boxes, decode(teacher.box_codes[positive], targets.anchors))
         if config.distillation == "replaces":
             apart = config.box_weight * (targets.weights * (1 - agreement)).sum() / targets.normaliser
-            return DetectionLosses(distillation, distillation, config.distill_weight * (classification + apart))
+            return DetectionLosses(zero, zero, config.distill_weight * (classification + apart), zero)
         soft = teacher.logits[positive].sigmoid()
         classes = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
         apart = classes + config.box_weight * (1 - agreement)
         distillation = config.distill_weight * (targets.weights * apart).sum() / targets.normaliser
-    return DetectionLosses(classification, box, distillation)
+    return DetectionLosses(classification, box, distillation, zero)
 
 
 def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:

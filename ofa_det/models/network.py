@@ -91,15 +91,17 @@ class DetectionNetwork(nn.Module, ABC):
             ValueError: a subnet that this network does not hold.
         """
 
-    def forward(self, images: Tensor, subnet: SubnetConfig) -> DetectorOutput:
+    def forward(self, images: Tensor, subnet: SubnetConfig, feature_levels: tuple[int, ...] = ()) -> DetectorOutput:
         """Runs one subnet.
 
         Args:
             images: (B, 3, R, R), normalised, R the subnet's resolution.
             subnet: one that this network holds.
+            feature_levels: positions of the levels whose features are wanted too.
 
         Returns:
-            Box codes (B, A, 4) and logits (B, A, C), anchors ordered by level, row, column, size.
+            Box codes (B, A, 4) and logits (B, A, C), anchors ordered by level, row, column, size, and the features
+            that the head reads at the levels asked for.
 
         Raises:
             ValueError: a subnet that this network does not hold, or images of another size.
@@ -108,15 +110,21 @@ class DetectionNetwork(nn.Module, ABC):
         plan = self.plan(subnet)
         if images.shape[-2:] != (plan.resolution, plan.resolution):
             raise ValueError(f"expected images of {plan.resolution} px, found {tuple(images.shape[-2:])}")
+        wanted = [plan.level_features[level] for level in feature_levels]
         values = {IMAGES: images.contiguous(memory_format=torch.channels_last)}
         for layer, freed in zip(plan.layers, plan.last_reads, strict=True):
             activate = _ACTIVATIONS[layer.activation]
             values[layer.name] = activate(self._run(layer, [values[name] for name in layer.inputs]))
             for name in freed:
-                del values[name]
+                if name not in wanted:
+                    del values[name]
         boxes = [_per_anchor(values[name], 4) for name in plan.box_outputs]
         logits = [_per_anchor(values[name], self.config.num_classes) for name in plan.score_outputs]
-        return DetectorOutput(box_codes=torch.cat(boxes, dim=1), logits=torch.cat(logits, dim=1))
+        return DetectorOutput(
+            box_codes=torch.cat(boxes, dim=1),
+            logits=torch.cat(logits, dim=1),
+            features=tuple(values[name] for name in wanted),
+        )
 
     def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
         """One layer without its activation."""

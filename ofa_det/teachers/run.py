@@ -15,6 +15,8 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
+from ofa_det.teachers.feature_file import FEATURES_FOLDER, FeatureConfig, FeatureHeader, StoredFeatures
+from ofa_det.teachers.features import SHARD_IMAGES, FeatureTeacher, store_features
 from ofa_det.teachers.image_folder import ImageFolder, ImageSource
 from ofa_det.teachers.label_file import LABELS_NAME, LabelHeader, TeacherLabels
 from ofa_det.teachers.labelling import Labelled, check_header, label_images, of_whole_images
@@ -55,6 +57,7 @@ class LabelConfig:
         augmentation: how stored views are varied; training has to use the same, but for colours.
         seed: of the stored views.
         top_classes: classes stored for each box, the best.
+        features: maps of a run folder or torchvision detector that are stored too, for training to imitate; with views.
         batch_size: images that the teacher is given at once.
         threads: CPU threads that decode images and run ONNX and TFLite teachers; 0 takes all cores.
         accelerator: torch device for a run folder or torchvision: auto, cpu, cuda or cuda:N.
@@ -80,6 +83,7 @@ class LabelConfig:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     seed: int = 0
     top_classes: int = 3
+    features: FeatureConfig = field(default_factory=FeatureConfig)
     batch_size: int = 16
     threads: int = 0
     accelerator: str = "cpu"
@@ -100,6 +104,8 @@ class LabelConfig:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
         if self.views:
             geometry_of(self.augmentation)
+        if self.features.sides and not self.views:
+            raise ValueError("expected --views with --features.sides, since maps cannot be moved as boxes can, found 0")
         if self.as_dataset and (self.views or self.split != "train"):
             raise ValueError(
                 f"expected --views 0 and --split train with --as_dataset, found {self.views} and {self.split}"
@@ -213,6 +219,8 @@ def label_with(
     else:
         found = _label(opened, source, header, output / _SHARDS, config, progress)
         found.labels.write(path)
+    if config.features.sides:
+        _store_features(opened, source, header, config, progress)
     report = _report(opened, dataset, found.labels, config, progress)
     boxes = None
     if config.as_dataset:
@@ -229,6 +237,22 @@ def label_with(
     for cache in (_SHARDS, _WHOLE_SHARDS):
         shutil.rmtree(output / cache, ignore_errors=True)
     return LabelSummary(manifest=manifest, report=report, dataset_boxes=boxes)
+
+
+def _store_features(
+    opened: OpenedTeacher, source: ImageSource, header: LabelHeader, config: LabelConfig, progress: bool
+) -> None:
+    teacher = opened.teacher
+    if not isinstance(teacher, FeatureTeacher):
+        raise ValueError(
+            f"expected a run folder or torchvision:NAME with --features.sides, found {opened.sources[0].kind}"
+        )
+    folder = Path(config.output) / FEATURES_FOLDER
+    store = StoredFeatures(
+        folder,
+        FeatureHeader(labels=header, features=config.features, num_images=len(source), shard_images=SHARD_IMAGES),
+    )
+    store_features(teacher, source, store, batch_size=config.batch_size, progress=progress)
 
 
 def _label(

@@ -61,6 +61,18 @@ class RunFolderTeacher:
         scores = output.logits.float().sigmoid().cpu().numpy()
         return [suppressed(*pair) for pair in zip(boxes, scores, strict=True)]
 
+    @torch.inference_mode()
+    def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """The maps that its head reads, (B, C, side, side) by side, of B images (R, R, 3) RGB.
+
+        Raises:
+            ValueError: images of another resolution than it was trained at.
+        """
+        levels = tuple(range(len(self._detector.config.space.levels)))
+        batch = torch.from_numpy(images).permute(0, 3, 1, 2).to(self._accelerator)
+        output = self._detector(normalise(batch), self._detector.subnet, levels)
+        return {feature.shape[-1]: feature.float().cpu().numpy() for feature in output.features}
+
 
 def open_run_folder(path: Path, *, accelerator: torch.device) -> tuple[RunFolderTeacher, TeacherSource]:
     """Opens a run folder of ours.
@@ -106,6 +118,15 @@ class TorchvisionTeacher:
         return [
             self._detections(found, image.shape[:2]) for found, image in zip(self._model(tensors), images, strict=True)
         ]
+
+    @torch.inference_mode()
+    def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """The maps that its heads read, (B, C, side, side) by side, of B images (R, R, 3) RGB, not resized."""
+        model: Any = self._model
+        batch = torch.from_numpy(images.copy()).permute(0, 3, 1, 2).to(self._accelerator).float() / 255
+        mean, deviation = (batch.new_tensor(values)[:, None, None] for values in _pixel_statistics(model))
+        maps = model.backbone((batch - mean) / deviation)
+        return {one.shape[-1]: one.cpu().numpy() for one in maps.values()}
 
     def _detections(self, found: Mapping[str, Tensor], size: tuple[int, ...]) -> TeacherDetections:
         boxes, labels, values = (found[name].cpu().numpy() for name in ("boxes", "labels", "scores"))
@@ -153,6 +174,10 @@ def open_torchvision(
         classes=(classes := find_classes(path, count=count, labels=labels)).source,
     )
     return TorchvisionTeacher(model.eval(), classes, accelerator), source
+
+
+def _pixel_statistics(model: Any) -> tuple[Sequence[float], Sequence[float]]:
+    return model.transform.image_mean, model.transform.image_std
 
 
 def _state_dict(path: Path) -> dict[str, Tensor]:

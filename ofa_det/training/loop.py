@@ -250,6 +250,7 @@ class TrainingStep:
             backward=self._fabric.backward,
             losses=config.schedule.losses_at(step, config.losses),
             teacher=subnets.teacher,
+            feature_weight=config.teacher.feature_weight,
         )
         if config.schedule.accumulate * self._ranks.count == 1:
             return accumulate(batch, assigner=self._assigner)
@@ -258,10 +259,10 @@ class TrainingStep:
         found = [accumulate(part, assigner=normaliser) for part in parts]
         return add_up(list(self._network.parameters()), found, normaliser, self._ranks)
 
-    def _run(self, images: Tensor, subnet: SubnetConfig) -> DetectorOutput:
+    def _run(self, images: Tensor, subnet: SubnetConfig, feature_levels: tuple[int, ...]) -> DetectorOutput:
         """The network in the training's precision; Fabric's module would refuse a frozen dataclass among its inputs."""
         with self._fabric.autocast():
-            return cast(DetectorOutput, self._network(images, subnet))
+            return cast(DetectorOutput, self._network(images, subnet, feature_levels))
 
 
 def new_optimizer(network: nn.Module, schedule: ScheduleConfig, fabric: Fabric) -> torch.optim.Optimizer:
@@ -294,6 +295,7 @@ def _figures(losses: Sequence[DetectionLosses], learning_rate: float, speed: flo
         "classification_loss": float(losses[0].classification),
         "box_loss": float(losses[0].box),
         "distillation_loss": float(losses[-1].distillation),
+        "imitation_loss": float(losses[0].imitation),
         "learning_rate": learning_rate,
         "images_per_s": speed,
     }

@@ -203,6 +203,7 @@ def _batches(
         augmentation=config.augmentation,
         num_workers=config.num_workers,
         teacher=images.teacher,
+        attachments=images.features,
         repeat_factors=_repeat_factors(config, images),
         max_resolution=max(network.subnets.resolutions),
         cache_mb=config.cache_mb,

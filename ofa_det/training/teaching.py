@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,13 @@ from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw
+from ofa_det.data.loading import Attachments
 from ofa_det.data.teaching import TeachingConfig, taught
+from ofa_det.teachers.feature_file import StoredFeatures
 from ofa_det.teachers.label_file import TeacherLabels
 from ofa_det.teachers.mapping import map_categories
 from ofa_det.teachers.views import check_views, view_seed
+from ofa_det.training.step import FEATURES
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ class TeacherConfig(TeachingConfig):
         unlabelled: images to train on beside those of the data set.
         unlabelled_share: of the images drawn, 0 to below 1.
         min_score: boxes that the teacher scores less are not read.
+        feature_weight: factor of the imitation of the teacher's feature maps, which lie beside its labels; 0 leaves
+            them unread.
         in_closing_phase: whether it still speaks in the closing phase, of the images that are annotated.
     """
 
@@ -52,12 +57,17 @@ class TeacherConfig(TeachingConfig):
     unlabelled: tuple[UnlabelledConfig, ...] = ()
     unlabelled_share: float = 0.3
     min_score: float = 0.05
+    feature_weight: float = 0.0
     in_closing_phase: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.unlabelled_share < 1:
             raise ValueError(f"expected 0 < unlabelled_share < 1, found {self.unlabelled_share}")
+        if self.feature_weight < 0:
+            raise ValueError(f"expected feature_weight >= 0, found {self.feature_weight}")
+        if self.feature_weight > 0 and self.labels is None:
+            raise ValueError("expected teacher.labels with teacher.feature_weight, found none")
         if not 0 <= self.min_score <= 1:
             raise ValueError(f"expected 0 <= min_score <= 1, found {self.min_score}")
 
@@ -136,17 +146,40 @@ class StoredTeacher:
         return source if source is not None and source.labels.header.views else None
 
 
+class _Features:
+    """Attaches a teacher's maps of the view that is drawn.
+
+    Args:
+        stored: of the annotated images.
+        row_of: (N,) their rows.
+    """
+
+    def __init__(self, stored: StoredFeatures, row_of: NDArray[np.int64]) -> None:
+        self._stored = stored
+        self._row_of = row_of
+
+    def __call__(self, drawn: Draw) -> Mapping[str, NDArray[Any]]:
+        index = drawn.indices[0]
+        if index >= len(self._row_of):
+            return {}
+        view = drawn.seed % self._stored.header.labels.views
+        maps = self._stored.of(int(self._row_of[index]), view)
+        return {FEATURES.format(side=side): values for side, values in maps.items()}
+
+
 class TaughtImages(NamedTuple):
     """Training images with what a teacher says of them.
 
     Args:
         dataset: the annotated images, then the others.
         teacher: None if there is none.
+        features: its maps; None if they are not imitated.
         num_labelled: annotated images.
     """
 
     dataset: CocoDataset
     teacher: StoredTeacher | None
+    features: Attachments | None
     num_labelled: int
 
 
@@ -164,8 +197,9 @@ def open_taught(config: TeacherConfig, augmentation: AugmentationConfig, dataset
     """
     count = len(dataset)
     if config.labels is None and not config.unlabelled:
-        return TaughtImages(dataset, None, count)
+        return TaughtImages(dataset, None, None, count)
     sources: list[_Source] = []
+    features: _Features | None = None
     source_of, row_of = [np.full(count, -1)], [np.zeros(count, np.int64)]
     if config.labels is not None:
         labels = TeacherLabels.read(config.labels)
@@ -173,6 +207,8 @@ def open_taught(config: TeacherConfig, augmentation: AugmentationConfig, dataset
         if labels.header.views:
             check_views(labels, dataset, row_of[0], augmentation)
         sources.append(_Source(labels, tuple((label,) for label in range(len(dataset.categories)))))
+        if config.feature_weight > 0:
+            features = _Features(StoredFeatures.read(config.labels, labels.header), row_of[0])
     joined = dataset
     for unlabelled in config.unlabelled:
         labels = TeacherLabels.read(unlabelled.labels)
@@ -188,7 +224,7 @@ def open_taught(config: TeacherConfig, augmentation: AugmentationConfig, dataset
         sources.append(_Source(labels, mapping.columns))
         logger.info("%d images without annotations from %s", len(rows), unlabelled.images)
     teacher = StoredTeacher(config, sources, np.concatenate(source_of), np.concatenate(row_of), count)
-    return TaughtImages(joined, teacher, count)
+    return TaughtImages(joined, teacher, features, count)
 
 
 def with_share(factors: NDArray[np.float64], num_labelled: int, share: float) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Stored labels in training: whose they are, when they speak, and how often images without annotations come."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.feature_file import FeatureConfig
 from ofa_det.teachers.label_file import LABELS_NAME, LabelHeader, TeacherLabels, quantised
 from ofa_det.teachers.mapping import CategoryMapping
+from ofa_det.teachers.run import LabelConfig, label
 from ofa_det.teachers.source import TeacherSource
 from ofa_det.training.run import train
 from ofa_det.training.teaching import TeacherConfig, UnlabelledConfig, open_taught, with_share
@@ -65,7 +68,7 @@ def labels(dataset: CocoDataset, tmp_path_factory: pytest.TempPathFactory) -> st
 
 def test_without_labels_nothing_changes(dataset):
     images = open_taught(TeacherConfig(), PLAIN, dataset)
-    assert images == (dataset, None, len(dataset))
+    assert images == (dataset, None, None, len(dataset))
 
 
 def test_labels_reach_the_batches(dataset, labels):
@@ -139,3 +142,24 @@ def test_training_with_a_teacher_gives_other_weights(new_config, labels, tmp_pat
         config = new_config(tmp_path / name, teacher=teacher, num_images=8)
         files.append(train(config, progress=False).model_file.read_bytes())
     assert files[0] != files[1]
+
+
+def test_features_of_a_run_folder_are_imitated(new_config, tiny_space, tiny_root, tmp_path):
+    """A detector labels its views and stores its maps; a training imitates them, and its loss falls."""
+    subnet, stored = str(tiny_space.smallest(96)), tmp_path / "stored"
+    teacher, data = str(tmp_path / "teacher"), DataConfig(root=str(tiny_root))
+    train(new_config(Path(teacher), subnet=subnet, seed=3), progress=False)
+    views = {"views": 2, "augmentation": PLAIN, "features": FeatureConfig(sides=(6,), channels=8, resolution=96)}
+    label(LabelConfig(teacher=teacher, data=data, output=str(stored), report=False, **views), progress=False)
+    config = new_config(
+        tmp_path / "student",
+        subnet=subnet,
+        augmentation=PLAIN,
+        teacher=TeacherConfig(labels=str(stored), feature_weight=1.0),
+        num_images=160,
+        learning_rate=5e-3,
+    )
+    train(config, progress=False)
+    records = [json.loads(line) for line in (tmp_path / "student" / "metrics.jsonl").read_text().splitlines()]
+    losses = [record["imitation_loss"] for record in records if "imitation_loss" in record]
+    assert 0 < losses[-1] < losses[0] < 2

@@ -1,0 +1,159 @@
+"""Stores a torch teacher's feature maps of the views that its labels are of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.loading import spread
+from ofa_det.teachers.feature_file import FeatureHeader, StoredFeatures
+from ofa_det.teachers.image_folder import ImageSource
+from ofa_det.teachers.views import view_seed
+
+logger = logging.getLogger(__name__)
+
+SHARD_IMAGES = 64
+_SAMPLED_IMAGES = 128
+"""Images that the principal components are of, one view of each."""
+_DEVIATIONS = 4.0
+"""Standard deviations of a channel that its byte reaches; more is clipped."""
+
+Maps = Mapping[int, NDArray[np.float32]]
+"""Maps (B, C, side, side) of each side."""
+
+
+@runtime_checkable
+class FeatureTeacher(Protocol):
+    """A teacher whose feature maps can be had."""
+
+    def features(self, images: NDArray[np.uint8]) -> Maps:
+        """The maps that its head reads, the last of each side.
+
+        Args:
+            images: (B, R, R, 3) RGB.
+        """
+        ...
+
+
+class _Projection:
+    """Principal components of a map's channels, by descending variance, each as a byte.
+
+    Args:
+        maps: (B, C, H, W) that they are of.
+        channels: how many.
+    """
+
+    def __init__(self, maps: NDArray[np.float32], channels: int) -> None:
+        if maps.shape[1] < channels:
+            raise ValueError(f"expected at most {maps.shape[1]} features.channels, found {channels}")
+        cells = maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1]).astype(np.float64)
+        self._mean = cells.mean(axis=0)
+        variances, axes = np.linalg.eigh(np.cov(cells, rowvar=False).reshape(len(self._mean), -1))
+        # The sign of an axis is arbitrary; the same on all machines if its largest part is positive.
+        axes = axes[:, ::-1][:, :channels]
+        axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(channels)])
+        deviations = np.sqrt(np.maximum(variances[::-1][:channels], np.finfo(np.float32).tiny))
+        self._axes = axes * (127 / _DEVIATIONS / deviations)
+
+    def __call__(self, maps: NDArray[np.float32]) -> NDArray[np.int8]:
+        """(B, C, H, W) as (B, D, H, W)."""
+        projected = np.rint((maps.transpose(0, 2, 3, 1) - self._mean) @ self._axes)
+        return np.asarray(projected.clip(-127, 127).transpose(0, 3, 1, 2), np.int8)
+
+
+def store_features(
+    teacher: FeatureTeacher, source: ImageSource, store: StoredFeatures, *, batch_size: int, progress: bool = False
+) -> None:
+    """Writes the shards that are missing.
+
+    An image that cannot be read has maps of zeros, like its sample in training no boxes.
+
+    Args:
+        teacher: whose maps.
+        source: the images of the labels.
+        store: where to, and of which views.
+        batch_size: views that the teacher is given at once.
+        progress: show a progress bar.
+
+    Raises:
+        ValueError: the teacher has no map of a side, or fewer channels than are wanted.
+    """
+    store.write_header()
+    views = _Views(source, store.header)
+    rows = iter(spread(len(source), _SAMPLED_IMAGES))
+    sampled = [views(index)[:1] for index in rows]
+    found = [_checked(teacher.features(np.concatenate(group)), store.header) for group in _groups(sampled, batch_size)]
+    channels = store.header.features.channels
+    project = {
+        side: _Projection(np.concatenate([maps[side] for maps in found]), channels)
+        for side in store.header.features.sides
+    }
+    with tqdm(total=len(source), desc="features", unit="image", disable=not progress) as bar:
+        for number, path in enumerate(store.shards):
+            first = number * store.header.shard_images
+            indices = range(first, min(first + store.header.shard_images, len(source)))
+            if not path.is_file():
+                store.write_shard(path, _shard(teacher, [views(index) for index in indices], project, batch_size))
+            bar.update(len(indices))
+
+
+class _Views:
+    """The views of an image as training will see them, but for colours."""
+
+    def __init__(self, source: ImageSource, header: FeatureHeader) -> None:
+        # Imported this late since albumentations takes seconds to load.
+        from ofa_det.data.augmentation import Augmenter
+
+        self._source = source
+        self._header = header
+        self._augmenter = Augmenter(header.labels.augmentation or AugmentationConfig())
+
+    def __call__(self, index: int) -> NDArray[np.uint8]:
+        """(V, R, R, 3)."""
+        views, resolution = self._header.labels.views, self._header.features.resolution
+        try:
+            image = self._source.image(index)
+        except (ValueError, OSError):
+            return np.zeros((views, resolution, resolution, 3), np.uint8)
+        labelled = (image, self._source.annotations(index))
+        seeds = (view_seed(self._header.labels.seed, index, view) for view in range(views))
+        return np.stack([self._augmenter([labelled], resolution=resolution, seed=seed)[0] for seed in seeds])
+
+
+def _shard(
+    teacher: FeatureTeacher,
+    images: Sequence[NDArray[np.uint8]],
+    project: Mapping[int, _Projection],
+    batch_size: int,
+) -> dict[int, NDArray[np.int8]]:
+    """Maps (n, V, D, side, side) of n images."""
+    pixels = np.concatenate(images)
+    parts = []
+    for first in range(0, len(pixels), batch_size):
+        maps = teacher.features(pixels[first : first + batch_size])
+        parts.append({side: projection(maps[side]) for side, projection in project.items()})
+    whole = {side: np.concatenate([part[side] for part in parts]) for side in project}
+    return {side: values.reshape(len(images), -1, *values.shape[1:]) for side, values in whole.items()}
+
+
+def _groups(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[NDArray[np.uint8]]]:
+    rest = iter(images)
+    return list(iter(lambda: list(islice(rest, size)), []))
+
+
+def _checked(maps: Maps, header: FeatureHeader) -> Maps:
+    for side in header.features.sides:
+        if side not in maps:
+            known = ", ".join(str(other) for other in sorted(maps, reverse=True))
+            raise ValueError(
+                f"expected features.sides among those of the teacher at {header.features.resolution} px, {known}, "
+                f"found {side}"
+            )
+    return maps
