@@ -123,12 +123,18 @@ def run(config: RecipeConfig) -> None:
         path = Path(config.output) / f"{name}-{config.seed}" / "result.json"
         if not path.is_file():
             started = time.monotonic()
-            result = _run_peer(config, name, path.parent) if name in PEERS else _run_entry(config, name, path.parent)
+            of = _run_peer if name in PEERS else _run_entry
+            result = of(config, name, path.parent)
             result["minutes"] = (time.monotonic() - started) / 60
             write_atomically(path, json.dumps(result, indent=1))
         rows.append((name, json.loads(path.read_text())))
+    print_table(rows, title=f"{config.images:,} images")
+
+
+def print_table(rows: Sequence[tuple[str, Mapping[str, Any]]], *, title: str) -> None:
+    """Prints names and results as a table."""
     classes = [entry["name"] for entry in rows[0][1]["classes"]]
-    print(f"| {config.images:,} images | AP | AP50 | {' | '.join(classes)} | MMACs | Pixel 2 uint8 ms |")
+    print(f"| {title} | AP | AP50 | {' | '.join(classes)} | MMACs | Pixel 2 uint8 ms |")
     print("|---" * (5 + len(classes)) + "|")
     for name, row in rows:
         figures = [row["AP"], row["AP50"], *(entry["AP"] for entry in row["classes"])]
@@ -149,15 +155,25 @@ def _run_entry(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
         options["space"] = str(folder / "space.yaml")
         write_atomically(folder / "space.yaml", to_yaml(space))
     schedule = {"num_images": config.images, "batch_size": BATCH_SIZE, **RATE} | options.pop("schedule", {})
-    settings = {
-        "data": config.data, "output": str(folder), "schedule": schedule, "seed": config.seed, "resume": True,
-        "num_workers": config.num_workers, "validate_every": max(1, config.images // 4),
-        "checkpoint_every": CHECKPOINT_IMAGES,
-    }  # fmt: skip
-    preset = config.preset if config.preset.endswith((".yaml", ".yml")) else f"train/{config.preset}"
-    description = train(read_config(TrainConfig, preset, **settings, **options)).description
+    settings = {"seed": config.seed, "num_workers": config.num_workers, "schedule": schedule, **options}
+    return trained_and_scored(config.data, config.preset, folder, **settings)
+
+
+def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: Any) -> dict[str, Any]:
+    """Trains one network to the end, from where it was interrupted, and scores it on the validation images.
+
+    Args:
+        data: the data set.
+        preset: the options to begin with, a file or a name in configs/train.
+        folder: of the run.
+        options: what differs from the preset; of the schedule at least `num_images`.
+    """
+    options |= {"data": data, "output": str(folder), "resume": True, "checkpoint_every": CHECKPOINT_IMAGES}
+    options["validate_every"] = max(1, options["schedule"]["num_images"] // 4)
+    preset = preset if preset.endswith((".yaml", ".yml")) else f"train/{preset}"
+    description = train(read_config(TrainConfig, preset, **options)).description
     assert description.subnet is not None
-    metrics = score(open_predictor(folder), open_split(config.data, "val"))
+    metrics = score(open_predictor(folder), open_split(data, "val"))
     return _result(metrics.record, description.shipped_plan(description.subnet).layers)
 
 

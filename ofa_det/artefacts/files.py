@@ -32,7 +32,22 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: there is no such file.
         ValueError: the file is not JSON.
     """
+    return parse_json(Path(path).read_bytes(), where=os.fspath(path))
+
+
+def parse_json(content: bytes | str, *, where: str) -> Any:
+    """Reads JSON that may come from anywhere.
+
+    Args:
+        content: the text.
+        where: what is read, for the error.
+
+    Raises:
+        ValueError: not JSON, numbers of thousands of digits, or values nested deeper than Python can follow.
+    """
     try:
-        return json.loads(Path(path).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"expected JSON in {path}, found {error}") from error
+        return json.loads(content)
+    except ValueError as error:  # Python's own refusal of very long integers is no JSONDecodeError.
+        raise ValueError(f"expected JSON in {where}, found {error}") from error
+    except RecursionError as error:
+        raise ValueError(f"expected JSON in {where}, found values nested too deeply") from error

@@ -98,13 +98,25 @@ class TensorEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LayerNoiseEntry:
+    """A layer and the signal to quantization noise of what it adds by itself, in dB."""
+
+    name: str
+    sqnr_db: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class QuantizationEntry:
-    """How the file was quantized; scale and zero point of each level's box codes and logits."""
+    """How the file was quantized; scale and zero point of each level's box codes and logits.
+
+    Manifests before 0.4 name no worst layers.
+    """
 
     method: str
     calibration_images: int
     box_codes: tuple[Mapping[str, float], ...]
     logits: tuple[Mapping[str, float], ...]
+    worst_layers: tuple[LayerNoiseEntry, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,17 +142,21 @@ class SourceEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class AccuracyEntry:
-    """Accuracy of the float detector before and of the file after export, on the same images."""
+    """Accuracy of the float detector before and of the file after export, on the same images.
+
+    Of a file whose ranges were trained, also the AP of torch with quantization simulated, as training saw it.
+    """
 
     images_sha256: str
     before: MetricsRecord
     after: MetricsRecord
     ap_change: float
+    simulated_ap: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyEntry:
-    """A predicted latency; see `ofa_det.latency.LatencyPrediction`."""
+    """A predicted latency; see `ofa_det.latency.LatencyPrediction`. Manifests before 0.4 have no last three."""
 
     mean_ms: float
     error_ms: float
@@ -149,6 +165,9 @@ class LatencyEntry:
     precision: str
     threads: int
     excluded: str
+    postprocessing_ms: float = 0.0
+    rests_on: str = ""
+    extrapolated: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """`35.1 ms ± 2.1 ms`."""

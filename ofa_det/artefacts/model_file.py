@@ -6,16 +6,19 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from ofa_det.arch.description import ModelDescription
+from ofa_det.artefacts.files import parse_json
 from ofa_det.artefacts.records import from_plain, to_plain
 
 SCHEMA_VERSION = 2
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
+MAX_RESOLUTION_PX = 8192
+"""A file that states more is damaged or hostile; images and anchors of that size would not fit in memory."""
+
 _HEADER_KEY = "ofa_det"
 
 
@@ -38,13 +41,21 @@ def read_description(run_folder: str | os.PathLike[str]) -> ModelDescription:
         )
     try:
         with safe_open(path, framework="numpy") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {}).get(_HEADER_KEY, "{}"))
-    except (SafetensorError, json.JSONDecodeError) as error:
+            text = (file.metadata() or {}).get(_HEADER_KEY, "{}")
+    except SafetensorError as error:
         raise ValueError(f"expected weights in {path}, found {error}") from error
-    found = header.pop("schema_version", None)
+    try:
+        header = parse_json(text, where=_HEADER_KEY)
+    except ValueError as error:
+        raise ValueError(f"expected weights in {path} with their description, found another header: {error}") from error
+    found = header.pop("schema_version", None) if isinstance(header, dict) else None
     if found != SCHEMA_VERSION:
-        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {found}; train it anew")
-    return from_plain(ModelDescription, header, where=str(path))
+        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {found!r:.40}; train it anew")
+    description = from_plain(ModelDescription, header, where=str(path))
+    subnet, space = description.subnet, description.detector.space
+    if (largest := max((*space.resolutions, *((subnet.resolution,) if subnet else ())))) > MAX_RESOLUTION_PX:
+        raise ValueError(f"expected resolutions up to {MAX_RESOLUTION_PX} px in {path}, found {largest}")
+    return description
 
 
 def model_sha256(path: str | os.PathLike[str]) -> str:

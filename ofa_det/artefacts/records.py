@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +17,9 @@ import yaml
 from ofa_det.artefacts.files import read_json, write_json
 
 T = TypeVar("T")
+
+_MOST_YAML_VALUES = 200_000
+"""Our largest file, a lookup table of latencies, has a hundredth of it."""
 
 
 class Record(Protocol):
@@ -107,13 +112,53 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     """Reads a YAML file.
 
     Raises:
-        ValueError: the file is not YAML.
+        ValueError: the file is not YAML, or its aliases stand for more than a configuration can hold.
+    """
+    return parse_yaml(Path(path).read_bytes(), where=os.fspath(path))
+
+
+def parse_yaml(content: bytes | str, *, where: str) -> Any:
+    """Reads YAML that may come from anywhere.
+
+    Args:
+        content: the text.
+        where: what is read, for the error.
+
+    Raises:
+        ValueError: not YAML, values nested deeper than Python can follow, or aliases that stand for more than
+            `_MOST_YAML_VALUES` values.
     """
     try:
-        return yaml.safe_load(Path(path).read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        loader = yaml.SafeLoader(content)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if _written_out(node, {}) > _MOST_YAML_VALUES:
+                raise ValueError(f"aliases that stand for more than {_MOST_YAML_VALUES} values")
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    # PyYAML lets a value that is not what its tag says fail in whatever way Python does.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
         found = " ".join(str(error).split())  # PyYAML writes several lines.
-        raise ValueError(f"expected YAML in {os.fspath(path)}, found {found}") from error
+        raise ValueError(f"expected YAML in {where}, found {found}") from error
+    except RecursionError as error:
+        raise ValueError(f"expected YAML in {where}, found values nested too deeply") from error
+
+
+def _written_out(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Values below a node with every alias written out; infinite for one that holds itself."""
+    if id(node) in sizes:
+        return sizes[id(node)]
+    sizes[id(node)] = math.inf  # Until it is known, so that a cycle counts as without end.
+    parts: list[yaml.Node] = []
+    if isinstance(node, yaml.SequenceNode):
+        parts = node.value
+    elif isinstance(node, yaml.MappingNode):
+        parts = [part for pair in node.value for part in pair]
+    sizes[id(node)] = 1 + sum(_written_out(part, sizes) for part in parts)
+    return sizes[id(node)]
 
 
 def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, where: str, mend: str) -> None:
@@ -155,7 +200,9 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _convert_dataclass(kind, value, path)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) <= sys.float_info.max else _fail(path, "a float", value)
+    if kind is int and isinstance(value, int) and abs(value) >= 2**63:
+        return _fail(path, "an int of 64 bits", value)
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     return _fail(path, f"{'an' if kind is int else 'a'} {kind.__name__}", value)

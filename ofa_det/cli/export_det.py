@@ -12,10 +12,13 @@ def run(config: ExportConfig) -> None:
     result = export(config)
     before, after, latency = result.before, result.after, result.latency
     print(f"{result.model_path}: {result.model_path.stat().st_size / 1e6:.2f} MB")
-    print(
-        f"AP {before.ap:.3f} before, {after.ap:.3f} after export; AP50 {before.ap50:.3f}, {after.ap50:.3f} "
-        f"({after.record.images} images)"
-    )
+    if before is None or after is None:
+        print("AP was not measured (--verify none)")
+    else:
+        print(
+            f"AP {before.ap:.3f} before, {after.ap:.3f} after export; AP50 {before.ap50:.3f}, {after.ap50:.3f} "
+            f"({after.record.images} images)"
+        )
     if latency is not None:
         print(
             f"predicted {latency} ({latency.device}, {latency.runtime}, {latency.precision}, {latency.threads} thread; "

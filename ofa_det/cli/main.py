@@ -8,6 +8,8 @@ from importlib import import_module
 
 COMMANDS = {
     "quickstart": ("quickstart", "the whole way on generated images, in minutes"),
+    "convert": ("convert_data", "bring VOC, YOLO, CSV or other COCO layouts into COCO layout, or COCO into YOLO"),
+    "inspect": ("inspect_data", "what is in a data set, and what is wrong with it"),
     "fit-anchors": ("fit_anchors", "fit anchors to a data set's boxes"),
     "train": ("train_det", "train an elastic detector, or one subnet of it"),
     "search": ("search_det", "find the best subnet under a latency cap"),
@@ -17,6 +19,7 @@ COMMANDS = {
     "label": ("label_with_teacher", "label images with a larger detector"),
     "predict-latency": ("predict_latency", "predicted latency on a phone, with its error"),
     "measure-latency": ("measure_latency", "measured latency here or on a phone"),
+    "calibrate-latency": ("calibrate_latency", "a latency table of a device, measured"),
     "detect": ("detect", "draw detections on an image"),
 }
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from ofa_det.cli.command import command
 from ofa_det.latency.latencies import MeasuredLatency
-from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
+from ofa_det.latency.measure import MeasureLatencyConfig, measure_latencies
+from ofa_det.latency.op_table import measured_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,30 +17,53 @@ class MeasureLatencyOptions(MeasureLatencyConfig):
     """What to measure, and how to print it.
 
     Args:
-        json: print a JSON object instead of text.
+        json: print a JSON object instead of text, or a list of several.
+        output: folder for ops.csv and ops.png, a bar chart of where the time goes; with per_op.
     """
 
     json: bool = False
+    output: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output is not None and not self.per_op:
+            raise ValueError("expected --per_op true with --output, found it off; there are no ops to write")
 
 
 def run(config: MeasureLatencyOptions) -> None:
-    """Measures and prints."""
-    measured = measure_latency(config)
-    print(json.dumps(measured.to_json(), indent=2) if config.json else "\n".join(_lines(measured)))
+    """Measures, prints, and writes the ops."""
+    found = measure_latencies(config)
+    if config.output is not None:
+        for measured in found:
+            folder = Path(config.output)
+            if len(found) > 1:
+                kernels = "built_in" if "built-in" in measured.runtime else "xnnpack"
+                folder /= f"{kernels}_{measured.threads}"
+            measured_table(measured).write(folder)
+    if config.json:
+        values = [measured.to_json() for measured in found]
+        print(json.dumps(values[0] if len(values) == 1 else values, indent=2))
+    else:
+        print("\n".join(line for measured in found for line in _lines(measured)))
 
 
 def _lines(measured: MeasuredLatency) -> list[str]:
     threads = f"{measured.threads} thread{'s' if measured.threads > 1 else ''}"
-    median = "" if measured.median_ms is None else f", median {measured.median_ms:.2f} ms"
+    spread = "" if measured.spread_ms is None else f" ± {measured.spread_ms:.2f}"
+    median = "" if measured.median_ms is None else f", median {measured.median_ms:.2f}{spread} ms"
     runs = "unknown number of" if measured.runs is None else measured.runs
+    clock = "" if measured.clock == "wall" else "; processor time"
     lines = [
         str(measured),
         f"device {measured.device}, runtime {measured.runtime}, {threads}",
-        f"mean and standard deviation of {runs} runs{median}; post-processing included where the file has it",
+        f"mean and standard deviation of {runs} runs{median}; post-processing included where the file has it{clock}",
     ]
+    if measured.machine:
+        lines.append("; ".join(f"{key} {value}" for key, value in measured.machine.items()))
     if measured.ops:
-        lines.append("ops in run order, from a second run with profiling:")
-        lines += [f"  {op.latency_ms:8.3f} ms  {op.kind:<24}  {op.name}" for op in measured.ops]
+        total = sum(op.latency_ms for op in measured.ops)
+        lines.append(f"ops in order, each timed alone or by the profiler; {total:.2f} ms together:")
+        lines += measured_table(measured).lines()
     return lines
 
 

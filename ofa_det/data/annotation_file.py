@@ -13,15 +13,17 @@ have, are handled by a rule, counted and named:
 | box that sticks out of its image | clipped; counted if it sticks out by more than 1 px |
 
 Polygons are not read: they are two thirds of COCO's file, and would take most of the time and of the memory.
+
+A file may come from anywhere, so what it states is bounded: a `file_name` stays within its folder
+(`ofa_det.data.image_names`), an image has no more pixels than can be decoded, and ids fit into 64 bits.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import re
-from collections import defaultdict
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -33,48 +35,32 @@ from numpy.typing import NDArray
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.files import read_json
 from ofa_det.data.annotations import AnnotationTable
-
-logger = logging.getLogger(__name__)
+from ofa_det.data.image_names import is_text, name_fault
+from ofa_det.data.problems import Problems
 
 ROUNDING_PX = 1.0
 """Boxes that stick out by no more than this come from rounding and are not worth a warning."""
 
-# With brackets around it, the text is a key; inside of a string, its quotes would be escaped.
-_POLYGONS = re.compile(rb'"segmentation"\s*:\s*\[(?:\s*\[[-+.,\deE\s]*\]\s*,?)*\s*\]')
+# With brackets around it, the text is a key; inside of a string, its quotes would be escaped. Nothing is tried twice
+# (`++`, `*+`): where a list has no end, the time would otherwise grow exponentially with its parts.
+_POLYGONS = re.compile(rb'"segmentation"\s*+:\s*+\[(?:[\s,]++|\[[-+.,\deE\s]*+\])*+\]')
 _SECTIONS = "images", "annotations", "categories"
 _FIELDS = "id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "area", "name"
 _KEYS_READ = frozenset((*_SECTIONS, *_FIELDS))
-_NAMED = 3
 _MAX_SIDE_PX = 100_000
+_MAX_PIXELS = 178_956_970
+"""Twice `PIL.Image.MAX_IMAGE_PIXELS`: what PIL refuses to decode."""
+_MAX_ASPECT = 1000
+"""Pictures of a given width are drawn for people; one of a pixel's width would be without end."""
+_LARGEST_ID = 2**63 - 1
 
 
-class Problems:
-    """Counts faults by kind, and names the first few of each.
+def read_annotation_file(path: str | os.PathLike[str], *, problems: Problems | None = None) -> AnnotationTable:
+    """Reads and checks a COCO annotation file.
 
     Args:
-        source: the file they are found in.
-    """
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self._names: dict[str, list[str]] = defaultdict(list)
-        self._counts: dict[str, int] = defaultdict(int)
-
-    def add(self, kind: str, name: str) -> None:
-        """Counts one fault of a kind; `kind` says what was found and done, as in 'degenerate boxes skipped'."""
-        self._counts[kind] += 1
-        if len(self._names[kind]) < _NAMED:
-            self._names[kind].append(name)
-
-    def warn(self) -> None:
-        """Logs one warning for each kind."""
-        for kind, count in self._counts.items():
-            more = ", ..." if count > _NAMED else ""
-            logger.warning("%s: %d %s (%s%s)", self._source, count, kind, ", ".join(self._names[kind]), more)
-
-
-def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
-    """Reads and checks a COCO annotation file; faults are logged as warnings, one for each kind.
+        path: the file.
+        problems: where faults are counted; by default they are logged as warnings, one for each kind.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -82,18 +68,22 @@ def read_annotation_file(path: str | os.PathLike[str]) -> AnnotationTable:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"expected a COCO annotation file, found nothing at {path}; check the data root")
+        raise FileNotFoundError(
+            f"expected a COCO annotation file, found nothing at {path}; check the data root, or bring other "
+            "formats into this layout with ofa-det convert"
+        )
     content = _read_content(path)
-    problems = Problems(path.name)
+    counted = Problems(path.name) if problems is None else problems
     try:
         if not isinstance(content, dict):
             raise ValueError(f"expected a JSON object, found a {type(content).__name__}")
         categories = _read_categories(_entries(content, "categories"))
-        images = _read_images(_entries(content, "images"), problems)
-        table = _read_boxes(_entries(content, "annotations"), categories, images, problems)
+        images = _read_images(_entries(content, "images"), counted)
+        table = _read_boxes(_entries(content, "annotations"), categories, images, counted)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
-    problems.warn()
+    if problems is None:
+        counted.warn()
     return table
 
 
@@ -104,7 +94,7 @@ def _read_content(path: Path) -> Any:
             _POLYGONS.sub(b'"segmentation":0', path.read_bytes()),
             object_pairs_hook=lambda pairs: {key: value for key, value in pairs if key in _KEYS_READ},
         )
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return read_json(path)  # Which says where in the whole file the mistake is.
 
 
@@ -131,6 +121,13 @@ def _field(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], s
     return value
 
 
+def _id(entry: Mapping[str, Any], section: str, position: int) -> int:
+    value: int = _field(entry, "id", int, section, position)
+    if abs(value) > _LARGEST_ID:
+        raise ValueError(f"expected an 'id' of 64 bits in {section}[{position}], found {value!r:.40}")
+    return value
+
+
 def _column(
     entries: Sequence[Mapping[str, Any]], key: str, types: type | tuple[type, ...], section: str, default: Any = None
 ) -> list[Any]:
@@ -146,8 +143,10 @@ def _read_categories(entries: Sequence[Mapping[str, Any]]) -> tuple[Category, ..
     categories = {}
     for position, entry in enumerate(entries):
         category = Category(
-            id=_field(entry, "id", int, "categories", position), name=_field(entry, "name", str, "categories", position)
+            id=_id(entry, "categories", position), name=_field(entry, "name", str, "categories", position)
         )
+        if category.name.splitlines() not in ([category.name], []) or not is_text(category.name):
+            raise ValueError(f"expected a name of one line in categories[{position}], found {category.name!r:.60}")
         if category.id in categories:
             raise ValueError(f"expected distinct category ids, found {category.id} twice")
         categories[category.id] = category
@@ -160,12 +159,20 @@ def _read_images(entries: Sequence[Mapping[str, Any]], problems: Problems) -> di
     """Image id -> file name, height, width."""
     images: dict[int, tuple[str, int, int]] = {}
     for position, entry in enumerate(entries):
-        image_id = _field(entry, "id", int, "images", position)
+        image_id = _id(entry, "images", position)
         name = _field(entry, "file_name", str, "images", position)
+        if (fault := name_fault(name)) is not None:
+            raise ValueError(f"expected a 'file_name' within the image folder in images[{position}], found {fault}")
         width, height = (_field(entry, key, _NUMBER, "images", position) for key in ("width", "height"))
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(
-                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {width} x {height}"
+                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {width!r:.40} x "
+                f"{height!r:.40}"
+            )
+        if width * height > _MAX_PIXELS or max(width, height) > _MAX_ASPECT * min(width, height):
+            raise ValueError(
+                f"expected images of up to {_MAX_PIXELS} pixels, and sides of up to 1 : {_MAX_ASPECT}, in "
+                f"images[{position}], found {width} x {height}"
             )
         if image_id not in images:
             images[image_id] = (name, int(height), int(width))
@@ -186,7 +193,7 @@ def _read_boxes(
 ) -> AnnotationTable:
     positions, labels, used = _owners(entries, categories, images, problems)
     boxes, crowd = _read_bboxes(entries)[used], _read_crowd(entries)[used]
-    areas = np.array(_column(entries, "area", _NUMBER, "annotations", default=np.nan), np.float64)[used]
+    areas = _as_floats(_column(entries, "area", _NUMBER, "annotations", default=np.nan), "area")[used]
     positions, labels = positions[used], labels[used]
     image_sizes = np.array([size for _, *size in images.values()], np.int64).reshape(-1, 2)
     boxes_px, kept = _checked_boxes(
@@ -239,7 +246,18 @@ def _read_bboxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
         for position, box in enumerate(boxes):
             if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
                 raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {box!r:.60}")
-    return np.array(flat, np.float64).reshape(-1, 4)
+    return _as_floats(flat, "bbox", per_entry=4).reshape(-1, 4)
+
+
+def _as_floats(values: Sequence[float], key: str, *, per_entry: int = 1) -> NDArray[np.float64]:
+    """Numbers of the annotations, so many of each, as floats."""
+    try:
+        return np.array(values, np.float64)
+    except OverflowError as error:
+        position = next(at for at, value in enumerate(values) if abs(value) > sys.float_info.max) // per_entry
+        raise ValueError(
+            f"expected a '{key}' of 64-bit numbers in annotations[{position}], found larger ones"
+        ) from error
 
 
 def _read_crowd(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:

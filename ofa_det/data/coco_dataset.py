@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
-from ofa_det.data.annotation_file import Problems, read_annotation_file
+from ofa_det.data.annotation_file import read_annotation_file
 from ofa_det.data.annotations import Annotations, AnnotationTable, ObjectBoxes
+from ofa_det.data.image_names import FolderGuard
 from ofa_det.data.images import image_sizes, read_image
+from ofa_det.data.problems import Problems
 
 logger = logging.getLogger(__name__)
 
@@ -36,22 +38,39 @@ class CocoDataset:
         self._rows = rows
 
     @classmethod
-    def open(cls, annotation_file: str | os.PathLike[str], image_folder: str | os.PathLike[str]) -> CocoDataset:
+    def open(
+        cls,
+        annotation_file: str | os.PathLike[str],
+        image_folder: str | os.PathLike[str],
+        *,
+        problems: Problems | None = None,
+    ) -> CocoDataset:
         """Opens a data set after a check of the annotations and of every image's header.
 
         Faults of single annotations are handled as `ofa_det.data.annotation_file` states. Images whose header cannot
         be read are skipped with a warning; a size that is not the stated one is warned of, and boxes are taken
         relative to the stated size.
 
+        Args:
+            annotation_file: COCO annotation file.
+            image_folder: where its images lie.
+            problems: where faults are counted; by default they are logged as warnings, one for each kind.
+
         Raises:
             FileNotFoundError: no annotation file.
-            ValueError: the annotation file is malformed, images are missing, or none is readable.
+            ValueError: the annotation file is malformed, images are missing or outside the folder, or none is readable.
         """
-        table = read_annotation_file(annotation_file)
+        table = read_annotation_file(annotation_file, problems=problems)
         folder = Path(image_folder)
         if not folder.is_dir():
             raise ValueError(f"expected a folder of images, found nothing at {folder}; check the data root")
-        return cls(table, folder, _readable_rows(table, folder, Path(annotation_file)))
+        counted = Problems(Path(annotation_file).name) if problems is None else problems
+        rows = _readable_rows(table, folder, Path(annotation_file), counted)
+        if problems is None:
+            counted.warn()
+        if not len(rows):
+            raise ValueError(f"expected readable images in {folder}, found none of {len(table.file_names)}")
+        return cls(table, folder, rows)
 
     def joined_by(self, folder: str | os.PathLike[str], names: Sequence[str], sizes: NDArray[np.int64]) -> CocoDataset:
         """The data set with more images behind its own, which have no annotations.
@@ -97,6 +116,10 @@ class CocoDataset:
         """The image's file name, relative to the image folder."""
         return self._table.file_names[int(self._rows[index])]
 
+    def path(self, index: int) -> Path:
+        """Where the image lies."""
+        return self._folder / self.file_name(index)
+
     def image_size(self, index: int) -> tuple[int, int]:
         """(height, width) that the annotation file states, in pixels."""
         height, width = self._table.image_sizes[self._rows[index]]
@@ -117,7 +140,7 @@ class CocoDataset:
         Raises:
             ValueError: its pixels cannot be decoded.
         """
-        return read_image(self._folder / self.file_name(index), self.image_size(index), min_side=min_side)
+        return read_image(self.path(index), self.image_size(index), min_side=min_side)
 
     def annotations(self, index: int) -> Annotations:
         """The boxes of an image, crowd regions (ignored) among them."""
@@ -195,28 +218,35 @@ def _normalised(
     return corners.clip(0, 1).astype(np.float32)
 
 
-def _readable_rows(table: AnnotationTable, folder: Path, annotation_file: Path) -> NDArray[np.int64]:
+def _readable_rows(
+    table: AnnotationTable, folder: Path, annotation_file: Path, problems: Problems
+) -> NDArray[np.int64]:
     """The images that can be used; only headers are read, about 0.1 ms an image."""
-    problems = Problems(annotation_file.name)
-    readable, missing = [], []
+    guard = FolderGuard(folder)
+    readable, missing, outside = [], [], []
     for row, name in enumerate(table.file_names):
         try:
+            if not guard.holds(name):
+                outside.append(name)
+                continue
             sizes = image_sizes(folder / name)
         except (FileNotFoundError, NotADirectoryError):
             missing.append(name)
             continue
-        except ValueError:
+        except (ValueError, OSError):
             problems.add("unreadable images skipped", name)
             continue
         if tuple(table.image_sizes[row].tolist()) not in sizes:
             problems.add("images of another size than stated; boxes are taken relative to the stated size", name)
         readable.append(row)
+    if outside:
+        raise ValueError(
+            f"expected every image of {annotation_file} in {folder}, found {len(outside)} links that lead out of it, "
+            f"the first {outside[0]}; copy the files in their place"
+        )
     if missing:
         raise ValueError(
             f"expected every image of {annotation_file} in {folder}, found {len(missing)} of {len(table.file_names)} "
             f"missing, the first {missing[0]}; add them or remove their entries"
         )
-    problems.warn()
-    if not readable:
-        raise ValueError(f"expected readable images in {folder}, found none of {len(table.file_names)}")
     return np.array(readable, np.int64)

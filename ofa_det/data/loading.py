@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LARGEST_GREY_PX = 4096
+"""Longer side of what stands for an image that cannot be decoded; it looks the same at any size."""
+
 
 class Attachments(Protocol):
     """What travels with a training sample, such as a teacher's stored labels of it."""
@@ -201,7 +204,9 @@ def _image_or_grey(dataset: CocoDataset, index: int, read: ReadImage) -> tuple[N
     try:
         return read(index), ""
     except (ValueError, OSError) as error:
-        return np.full((*dataset.image_size(index), 3), MID_GREY, np.uint8), str(error)
+        height, width = dataset.image_size(index)  # Only stated, so it may be anything.
+        factor = max(1.0, max(height, width) / _LARGEST_GREY_PX)
+        return np.full((math.ceil(height / factor), math.ceil(width / factor), 3), MID_GREY, np.uint8), str(error)
 
 
 class _TrainingSamples(Dataset[Sample]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
+from ofa_det.artefacts.files import parse_json
+from ofa_det.artefacts.onnx_external import external_data
 from ofa_det.artefacts.records import parse_record
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
@@ -102,8 +103,14 @@ def _session(path: Path, num_threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads
     options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # A failure is told once, by the exception.
+    content = path.read_bytes()
+    if (location := external_data(content)) is not None:
+        raise ValueError(
+            f"expected all weights inside {path}, found them in {location!r:.80}; save the model without external data"
+        )
     try:
-        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no public base class
         raise ValueError(f"expected an ONNX model in {path}, found: {error}") from error
 
@@ -115,4 +122,5 @@ def _metadata(path: Path, session: onnxruntime.InferenceSession) -> OnnxMetadata
             f"expected metadata {METADATA_KEY!r} in {path}, found none; export the detector with tools/export_det.py "
             "--format onnx"
         )
-    return parse_record(json.loads(text), OnnxMetadata, where=f"metadata {METADATA_KEY!r} of {path}")
+    where = f"metadata {METADATA_KEY!r} of {path}"
+    return parse_record(parse_json(text, where=where), OnnxMetadata, where=where)

@@ -14,15 +14,16 @@ from numpy.typing import NDArray
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
-from ofa_det.detection.preprocessing import check_images, normalise_array
+from ofa_det.detection.preprocessing import PIXEL_MEAN, check_images, normalise_array
 
 
 class TfliteDetector:
     """A `.tflite` detector as a `Predictor`.
 
-    Raw RGB bytes go into a uint8 input, (x - 128) / 128 into a float32 one. The class indices are mapped by the
-    `class_category_ids` of a `manifest.json` beside the file; without one, the category id is class + 1, as in the
-    COCO label map that the TF models and OVIC use. Detections of a class without a category are dropped.
+    Raw RGB bytes go into a uint8 input, x - 128 into an int8 one, (x - 128) / 128 into a float32 one. The class indices
+    are mapped by the `class_category_ids` of a `manifest.json` beside the file; without one, the category id is
+    class + 1, as in the COCO label map that the TF models and OVIC use. Detections of a class without a category are
+    dropped.
 
     Args:
         path: the file.
@@ -40,10 +41,10 @@ class TfliteDetector:
             raise FileNotFoundError(f"expected a .tflite file, found nothing at {path}")
         content = path.read_bytes()
         self._path = path
+        manifest = read_manifest(path)
         self._interpreter = _interpreter(path, content, num_threads)
         self._input = _image_input(path, self._interpreter)
         self._outputs = _postprocess_outputs(path, self._interpreter)
-        manifest = read_manifest(path)
         self._class_category_ids = None if manifest is None else manifest.class_category_ids
 
     @property
@@ -68,10 +69,7 @@ class TfliteDetector:
         return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
-        values: NDArray[Any] = image[None]
-        if self._input["dtype"] == np.float32:
-            values = normalise_array(values)
-        self._interpreter.set_tensor(self._input["index"], values)
+        self._interpreter.set_tensor(self._input["index"], input_values(image, self._input["dtype"]))
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
@@ -105,6 +103,13 @@ class TfliteDetector:
         return ids, known
 
 
+def input_values(image: NDArray[np.uint8], dtype: Any) -> NDArray[Any]:
+    """(1, H, W, 3) of an image (H, W, 3), as an input of that type takes it."""
+    if dtype == np.float32:
+        return normalise_array(image[None])
+    return (image[None].astype(np.int16) - int(PIXEL_MEAN)).astype(np.int8) if dtype == np.int8 else image[None]
+
+
 def _interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
     if num_threads < 1:
         raise ValueError(f"expected num_threads >= 1, found {num_threads}")
@@ -121,8 +126,8 @@ def _image_input(path: Path, interpreter: Interpreter) -> dict[str, Any]:
     shapes = [(entry["shape"].tolist(), np.dtype(entry["dtype"]).name) for entry in inputs]
     if len(inputs) != 1 or len(shapes[0][0]) != 4 or shapes[0][0][0] != 1 or shapes[0][0][3] != 3:
         raise ValueError(f"expected one image input [1, H, W, 3] in {path}, found {shapes}")
-    if inputs[0]["dtype"] not in (np.uint8, np.float32):
-        raise ValueError(f"expected a uint8 or float32 input in {path}, found {shapes[0][1]}")
+    if inputs[0]["dtype"] not in (np.uint8, np.int8, np.float32):
+        raise ValueError(f"expected a uint8, int8 or float32 input in {path}, found {shapes[0][1]}")
     return inputs[0]
 
 

@@ -1,56 +1,34 @@
-"""Keras mirror to `.tflite` without post-processing: float32, or int8 by post-training quantization."""
+"""Keras mirror to `.tflite` without post-processing, in any of the formats."""
 
 from __future__ import annotations
 
-import itertools
-import logging
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ofa_det.detection.preprocessing import normalise_array
+from ofa_det.export.formats import ExportFormat, InputType
 from ofa_det.export.keras_mirror import INPUT_NAME
 from ofa_det.export.tensorflow_import import keras, quiet_tensorflow, tf
 
-logger = logging.getLogger(__name__)
 
-
-def convert_float32(mirror: keras.Model) -> bytes:
-    """Converts without quantization.
-
-    Returns:
-        A flatbuffer with a float32 input in [-1, 1), and the mirror's outputs in its order.
-    """
-    with quiet_tensorflow():
-        return bytes(_converter(mirror).convert())
-
-
-def convert_int8(mirror: keras.Model, images: Sequence[NDArray[np.uint8]]) -> bytes:
-    """Quantizes weights per output channel and activations per tensor; raw RGB bytes go in.
+def convert(mirror: keras.Model, format_: ExportFormat, input_type: InputType) -> bytes:
+    """Converts a mirror.
 
     Args:
-        mirror: the float network.
-        images: (H, W, 3) uint8 RGB of the mirror's input size; real ones, since they set the ranges of activations.
+        mirror: the network; of an int8 format with fake quantizations, whose ranges become those of the file.
+        format_: a `.tflite` one.
+        input_type: one that the format can take.
 
     Returns:
-        A flatbuffer with a uint8 input of scale 1/128 and zero point 128, and the mirror's outputs in its order, each
-        float32 behind a DEQUANTIZE.
-
-    Raises:
-        ValueError: no images.
+        A flatbuffer with an input of that type, a uint8 one of scale 1/128 and zero point 128, and the mirror's
+        outputs in its order, float32, those of an int8 network each behind a DEQUANTIZE.
     """
-    if not images:
-        raise ValueError("expected at least one calibration image, found none")
-    logger.info("quantizing with %d calibration images", len(images))
     with quiet_tensorflow():
         converter = _converter(mirror)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: _calibration_inputs(images)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.uint8
-        converter.inference_output_type = tf.float32
+        if format_ != "tflite-float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if format_ == "tflite-float16":
+            converter.target_spec.supported_types = [tf.float16]
+        if input_type != "float32":
+            converter.inference_input_type = tf.uint8 if input_type == "uint8" else tf.int8
         return bytes(converter.convert())
 
 
@@ -62,13 +40,3 @@ def _converter(mirror: keras.Model) -> Any:
     # The detour over a SavedModel takes 8 s more, and leaves weights as variables and the outputs in another order.
     converter.experimental_lower_to_saved_model = False
     return converter
-
-
-def _calibration_inputs(images: Iterable[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.float32]]]:
-    images = iter(images)
-    first = next(images).copy()
-    # Both extreme bytes must be seen, or the input's range would depend on the images: [-1, 127/128] is what makes the
-    # scale exactly 1/128 and the zero point 128.
-    first[0, 0], first[0, 1] = 0, 255
-    for image in itertools.chain([first], images):
-        yield [normalise_array(image[None])]

@@ -95,6 +95,16 @@ def with_tf_box_order(plan: LayerPlan, weights: MirrorWeights) -> MirrorWeights:
     return permuted
 
 
+def with_box_factors(plan: LayerPlan, weights: MirrorWeights, factors: NDArray[np.float32]) -> MirrorWeights:
+    """Scales box codes (ty, tx, th, tw) by factors (4,), for an op with other scales than those of training."""
+    scaled = dict(weights)
+    for name in plan.box_outputs:
+        of_output = np.tile(factors, plan[name].out_channels // 4)
+        kernel, bias = weights[name].kernel * of_output, weights[name].bias * of_output
+        scaled[name] = ConvolutionWeights(kernel=kernel, bias=bias)
+    return scaled
+
+
 def with_score_columns(
     plan: LayerPlan, weights: MirrorWeights, class_labels: Sequence[int | None], unused_logits: Sequence[float]
 ) -> MirrorWeights:

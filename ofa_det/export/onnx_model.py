@@ -1,4 +1,4 @@
-"""Detector to ONNX: raw RGB bytes in, decoded boxes and scores out."""
+"""Detector to ONNX: raw RGB bytes in, decoded boxes and scores out, of every anchor or of the detections alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from ofa_det.detection.box_coder import decode
 from ofa_det.detection.preprocessing import normalise
 from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, OnnxMetadata
 from ofa_det.export.converted import ConvertedModel
-from ofa_det.export.verification import FLOAT32_TOLERANCE
+from ofa_det.export.formats import FORMATS, ONNX_FILE
+from ofa_det.export.onnx_suppression import DETECTION_OUTPUTS, NMS_METADATA_KEY, with_suppression
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained
 
@@ -33,6 +34,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 OPSET = 18
+"""Version of ONNX's operators: the first in which torch writes its graph without a conversion."""
 
 
 class DecodedDetector(nn.Module):
@@ -49,19 +51,24 @@ class DecodedDetector(nn.Module):
         return decode(output.box_codes, self.get_buffer("anchors")), output.logits.sigmoid()
 
 
-def convert_to_onnx(trained: Trained[Detector], verification_images: Sequence[NDArray[np.uint8]]) -> ConvertedModel:
-    """Converts a detector; suppression is left to `OnnxDetector`, with the attributes in the file's metadata.
+def convert_to_onnx(
+    trained: Trained[Detector], verification_images: Sequence[NDArray[np.uint8]], *, suppressed: bool = False
+) -> ConvertedModel:
+    """Converts a detector.
 
     Args:
-        trained: the detector, in eval mode on the CPU.
+        trained: the detector, in eval mode on the CPU; its description has the post-processing of the file.
         verification_images: (H, W, 3) uint8 of the network's input size, on which the file must equal torch.
+        suppressed: suppress inside the file; otherwise that is left to `OnnxDetector`, with the attributes in the
+            file's metadata.
 
     Returns:
         An ONNX model from `images` (1, H, W, 3) uint8 RGB to `boxes` (1, A, 4) xyxy, normalised, and `scores`
-        (1, A, C), C the labels; its metadata holds category ids, names and the attributes.
+        (1, A, C), C the labels; suppressed, to `boxes` (N, 4), `scores` (N,), descending, and `labels` (N,). Its
+        metadata holds category ids, names and the attributes.
 
     Raises:
-        ValueError: the file's outputs differ from torch's by more than 1e-4.
+        ValueError: the outputs of every anchor differ from torch's by more than 1e-4.
     """
     detector, description = trained.network, trained.description
     network = DecodedDetector(detector).eval()
@@ -72,18 +79,19 @@ def convert_to_onnx(trained: Trained[Detector], verification_images: Sequence[ND
         class_names=columns.names,
         postprocess=description.postprocess,
     )
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(record_content(metadata))})
-    buffer = io.BytesIO()
-    onnx.save_model(model, buffer)
-    content = buffer.getvalue()
-    error = _largest_error(content, network, verification_images)
-    if error > FLOAT32_TOLERANCE:
-        raise ValueError(f"expected the ONNX file to equal torch within {FLOAT32_TOLERANCE}, found {error:.2g}")
+    error = _largest_error(_content(model), network, verification_images)
+    tolerance = FORMATS["onnx"].tolerance
+    assert tolerance is not None
+    if error > tolerance:
+        raise ValueError(f"expected the ONNX file to equal torch within {tolerance}, found {error:.2g}")
+    if suppressed:
+        model = with_suppression(model, OUTPUT_NAMES, description.postprocess)
+    key = NMS_METADATA_KEY if suppressed else METADATA_KEY
+    onnx.helper.set_model_props(model, {key: json.dumps(record_content(metadata))})
     plan = shipped_plan(detector.config, len(columns), detector.subnet)
-    boxes, scores = OUTPUT_NAMES
     return ConvertedModel(
-        file_name="model.onnx",
-        content=content,
+        file_name=ONNX_FILE,
+        content=_content(model),
         columns=columns,
         plan=plan,
         input=TensorEntry(
@@ -92,23 +100,39 @@ def convert_to_onnx(trained: Trained[Detector], verification_images: Sequence[ND
             dtype="uint8",
             content="RGB bytes of the image, stretched bilinearly to the input size without letterbox",
         ),
-        outputs=(
-            TensorEntry(
-                name=boxes,
-                shape=(1, plan.num_anchors, 4),
-                dtype="float32",
-                content="xmin, ymin, xmax, ymax in 0..1",
-            ),
-            TensorEntry(
-                name=scores,
-                shape=(1, plan.num_anchors, len(columns)),
-                dtype="float32",
-                content="score of each class in 0..1",
-            ),
-        ),
+        outputs=_detection_entries(description.postprocess.max_detections)
+        if suppressed
+        else _anchor_entries(plan.num_anchors, len(columns)),
         quantization=None,
-        verification={"images": len(verification_images), "largest_error": error},
+        verification={"images": len(verification_images), "largest_error": error, "opset": OPSET},
     )
+
+
+def _anchor_entries(anchors: int, columns: int) -> tuple[TensorEntry, ...]:
+    contents = (4, "xmin, ymin, xmax, ymax in 0..1"), (columns, "score of each class in 0..1")
+    return tuple(
+        TensorEntry(name=name, shape=(1, anchors, values), dtype="float32", content=content)
+        for name, (values, content) in zip(OUTPUT_NAMES, contents, strict=True)
+    )
+
+
+def _detection_entries(most: int) -> tuple[TensorEntry, ...]:
+    """Of at most so many detections; an image may have fewer."""
+    contents = (
+        ((most, 4), "float32", "xmin, ymin, xmax, ymax in 0..1 of N detections"),
+        ((most,), "float32", "scores of N detections, descending"),
+        ((most,), "int64", "labels of N detections, indices into class_category_ids"),
+    )
+    return tuple(
+        TensorEntry(name=name, shape=shape, dtype=dtype, content=content)
+        for name, (shape, dtype, content) in zip(DETECTION_OUTPUTS, contents, strict=True)
+    )
+
+
+def _content(model: onnx.ModelProto) -> bytes:
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    return buffer.getvalue()
 
 
 def _export(network: DecodedDetector) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""Appends TFLite_Detection_PostProcess to a converted network by editing its flatbuffer.
+"""Appends TFLite_Detection_PostProcess, or named raw outputs, to a converted network by editing its flatbuffer.
 
 The op is custom to TFLite: TensorFlow has no kernel of it, and the detour over a composite function reorders the
 outputs. Inputs, attributes and outputs follow `tensorflow/lite/kernels/detection_postprocess.cc`.
@@ -18,11 +18,23 @@ from numpy.typing import NDArray
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.detection.box_coder import CODE_WEIGHTS
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.export.mirror_weights import TF_BOX_ORDER
+
+RAW_OUTPUTS = ("box_codes", "scores")
+TF_BOX_SCALES = tuple(CODE_WEIGHTS[index] for index in TF_BOX_ORDER)
+"""y_scale, x_scale, h_scale and w_scale of the box codes as they are trained."""
 
 _FILE_IDENTIFIER = b"TFL3"
 
 
-def append_postprocess(content: bytes, anchors: NDArray[np.float32], config: PostProcessConfig) -> bytes:
+def append_postprocess(
+    content: bytes,
+    anchors: NDArray[np.float32],
+    config: PostProcessConfig,
+    *,
+    max_classes_per_detection: int = 1,
+    box_scales: Sequence[float] = TF_BOX_SCALES,
+) -> bytes:
     """Joins the levels, applies the sigmoid and ends the network in the post-processing op.
 
     The levels are joined in float32, behind their DEQUANTIZE, so that an int8 level keeps its own range. The sigmoid is
@@ -34,35 +46,61 @@ def append_postprocess(content: bytes, anchors: NDArray[np.float32], config: Pos
             followed by the logits (1, A_level, C) of each level.
         anchors: (A, 4) as (cx, cy, w, h), normalised.
         config: attributes of the op.
+        max_classes_per_detection: attribute of the op, of fast suppression.
+        box_scales: y_scale, x_scale, h_scale and w_scale, that the box codes have been multiplied with.
 
     Returns:
         A flatbuffer with the outputs boxes (1, N, 4) as (ymin, xmin, ymax, xmax), classes (1, N), scores (1, N) and
-        count (1,), N = max_detections, all float32.
+        count (1,), N = max_detections * max_classes_per_detection, all float32.
 
     Raises:
         ValueError: the outputs are not such pairs, or do not count as many boxes as there are anchors.
     """
     graph = _GraphEditor(content)
+    box_codes, scores = _joined(graph, anchors)
+    cx_cy_w_h = anchors.astype(np.float32)
+    anchor_tensor = graph.add_constant("anchors", cx_cy_w_h[:, [1, 0, 3, 2]])
+    rows = config.max_detections * max_classes_per_detection
+    detections = [
+        graph.add_tensor(POSTPROCESS_OP if index == 0 else f"{POSTPROCESS_OP}:{index}", shape)
+        for index, shape in enumerate([(1, rows, 4), (1, rows), (1, rows), (1,)])
+    ]
+    attributes = _attributes(graph.shape(scores)[2], config, max_classes_per_detection, box_scales)
+    graph.add_custom_op(POSTPROCESS_OP, [box_codes, scores, anchor_tensor], detections, attributes)
+    graph.outputs = detections
+    return graph.to_bytes()
+
+
+def append_raw_outputs(content: bytes, anchors: NDArray[np.float32]) -> bytes:
+    """Joins the levels and applies the sigmoid; suppression is left to whoever reads the outputs.
+
+    Args:
+        content: as of `append_postprocess`.
+        anchors: as of `append_postprocess`, to check their number.
+
+    Returns:
+        A flatbuffer with the outputs of `RAW_OUTPUTS`: box codes (1, A, 4) as (ty, tx, th, tw), and scores (1, A, C).
+
+    Raises:
+        ValueError: as of `append_postprocess`.
+    """
+    graph = _GraphEditor(content)
+    graph.outputs = list(_joined(graph, anchors))
+    return graph.to_bytes()
+
+
+def _joined(graph: _GraphEditor, anchors: NDArray[np.float32]) -> tuple[int, int]:
+    """Box codes and scores of all levels."""
     boxes, logits = _halves(graph.outputs)
-    box_codes = graph.concatenate("box_codes", boxes)
-    scores = graph.logistic("scores", graph.concatenate("logits", logits))
-    count, classes = graph.shape(scores)[1:]
+    box_codes = graph.concatenate(RAW_OUTPUTS[0], boxes)
+    scores = graph.logistic(RAW_OUTPUTS[1], graph.concatenate("logits", logits))
+    count = graph.shape(scores)[1]
     if graph.shape(box_codes) != (1, count, 4) or anchors.shape != (count, 4):
         raise ValueError(
             f"expected box codes, logits and anchors of equal number, "
             f"found shapes {graph.shape(box_codes)}, {graph.shape(scores)} and {anchors.shape}"
         )
-    cx_cy_w_h = anchors.astype(np.float32)
-    anchor_tensor = graph.add_constant("anchors", cx_cy_w_h[:, [1, 0, 3, 2]])
-    detections = [
-        graph.add_tensor(POSTPROCESS_OP if index == 0 else f"{POSTPROCESS_OP}:{index}", shape)
-        for index, shape in enumerate(
-            [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
-        )
-    ]
-    graph.add_custom_op(POSTPROCESS_OP, [box_codes, scores, anchor_tensor], detections, _attributes(classes, config))
-    graph.outputs = detections
-    return graph.to_bytes()
+    return box_codes, scores
 
 
 def _halves(outputs: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
@@ -71,12 +109,14 @@ def _halves(outputs: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     return outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
 
 
-def _attributes(num_classes: int, config: PostProcessConfig) -> bytes:
+def _attributes(
+    num_classes: int, config: PostProcessConfig, max_classes_per_detection: int, box_scales: Sequence[float]
+) -> bytes:
     """The op's options as a flexbuffer map."""
-    x_scale, y_scale, w_scale, h_scale = CODE_WEIGHTS
+    y_scale, x_scale, h_scale, w_scale = box_scales
     integers = {
         "max_detections": config.max_detections,
-        "max_classes_per_detection": 1,
+        "max_classes_per_detection": max_classes_per_detection,
         "detections_per_class": config.detections_per_class,
         "num_classes": num_classes,
     }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import (
@@ -22,22 +23,31 @@ from ofa_det.artefacts.manifest import (
     SourceEntry,
 )
 from ofa_det.artefacts.model_file import CONFIG_FILE, model_sha256
-from ofa_det.artefacts.records import read_yaml, write_record
+from ofa_det.artefacts.records import read_yaml, to_plain, write_record
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.loading import image_batches
+from ofa_det.data.loading import image_batches, spread
 from ofa_det.data.splits import open_split
+from ofa_det.detection.detections import Predictor
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.torch_detector import TorchDetector
+from ofa_det.export.calibration_images import calibration_images
 from ofa_det.export.config import ExportConfig
-from ofa_det.export.converted import MODEL_FILES, ConvertedModel
-from ofa_det.latency.latencies import LatencyPrediction, Precision
+from ofa_det.export.converted import ConvertedModel, Recipe
+from ofa_det.export.formats import MODEL_FILES
+from ofa_det.export.verification import check_accuracy
+from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.model import LatencyModel, latency_model
+from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.models.fake_quantization import QuantizedDetector, read_ranges
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained, load_detector
 
 logger = logging.getLogger(__name__)
+
+ANCHORS_FILE = "anchors.safetensors"
+"""Beside a file with raw outputs: `anchors` (A, 4) (cx, cy, w, h), normalised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,20 +56,21 @@ class ExportResult:
 
     Args:
         model_path: the file.
-        before, after: metrics of the float detector, and of the file.
+        before, after: metrics of the float detector, and of the file; None without verification of AP.
         latency: predicted, of a `.tflite` file.
     """
 
     model_path: Path
-    before: Metrics
-    after: Metrics
+    before: Metrics | None
+    after: Metrics | None
     latency: LatencyPrediction | None
 
 
 def export(config: ExportConfig, *, progress: bool = True) -> ExportResult:
     """Writes model, `labels.txt` and `manifest.json` into a folder; files of an earlier export are replaced.
 
-    The files appear together, after verification and evaluation, the manifest last.
+    The files appear together, after verification and evaluation, the manifest last. Of a model that is refused nothing
+    appears, and an earlier export stays.
 
     Args:
         config: what to export, and how.
@@ -69,55 +80,80 @@ def export(config: ExportConfig, *, progress: bool = True) -> ExportResult:
         The file with its accuracy and latency.
 
     Raises:
-        FileNotFoundError: no such run folder or data.
-        ValueError: the converted network is not the one it was made from, the data sets do not serve, or there is no
-            latency model of the device and runtime.
+        FileNotFoundError: no such run folder, data, or ranges of a training.
+        ValueError: the converted network is not the one it was made from or finds less, the data sets do not serve, or
+            there is no latency model of the device and runtime.
     """
     trained, latency_of = load_detector(config.model), _latency_model(config)
-    calibration, validation = open_split(config.data, "train"), open_split(config.data, "val")
-    converted = _convert(trained, config, _images(calibration, trained.network.subnet.resolution, config))
+    postprocess = config.ending.applied_to(trained.description.postprocess)
+    trained = replace(trained, description=replace(trained.description, postprocess=postprocess))
+    validation = open_split(config.data, "val")
+    converted = _convert(trained, config, validation)
     manifest = _manifest(trained, converted, config)
+    accuracy = None
+    if config.verify != "none":
+        chosen = config.verification_images if config.verify == "sample" else None
+        shown = validation.subset(np.array(spread(len(validation), chosen), np.int64))
+        accuracy = _measure(trained, config, converted, manifest, shown, progress)
+        manifest = replace(manifest, accuracy=accuracy.entry)
+    latency = None
+    if latency_of is not None:
+        tail = detection_tail(converted.plan, postprocess, precision=latency_of.precision)
+        if config.ending.kind == "raw":
+            tail = replace(tail, suppression=None)
+        latency = latency_of.predict(converted.plan.layers, tail)
+    manifest = replace(manifest, latency=None if latency is None else latency.entry())
     output = Path(config.output)
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output, prefix=".export-") as folder:
-        model_path = Path(folder) / converted.file_name
-        model_path.write_bytes(converted.content)
-        write_record(model_path.with_name(MANIFEST_FILE), manifest)
-        before, after = _measure(trained, config, model_path, validation, progress)
-    accuracy = AccuracyEntry(
-        images_sha256=validation.fingerprint(),
-        before=before.record,
-        after=after.record,
-        ap_change=after.ap - before.ap,
+    _write(output, converted, manifest)
+    return ExportResult(
+        model_path=output / converted.file_name,
+        before=None if accuracy is None else accuracy.before,
+        after=None if accuracy is None else accuracy.after,
+        latency=latency,
     )
-    latency = None if latency_of is None else latency_of.predict(converted.plan.layers)
-    manifest = replace(manifest, accuracy=accuracy, latency=None if latency is None else latency.entry())
-    for stale in set(MODEL_FILES) - {converted.file_name}:
+
+
+def _write(output: Path, converted: ConvertedModel, manifest: Manifest) -> None:
+    """Puts the files of an export into the place of those of an earlier one."""
+    output.mkdir(parents=True, exist_ok=True)
+    for stale in {*MODEL_FILES, ANCHORS_FILE} - {converted.file_name}:
         (output / stale).unlink(missing_ok=True)
     write_atomically(output / converted.file_name, converted.content)
+    if converted.anchors is not None:
+        write_atomically(output / ANCHORS_FILE, save({"anchors": converted.anchors}))
     write_atomically(output / LABELS_FILE, converted.columns.label_map())
     write_record(output / MANIFEST_FILE, manifest)
-    return ExportResult(model_path=output / converted.file_name, before=before, after=after, latency=latency)
 
 
-def _images(dataset: CocoDataset, resolution: int, config: ExportConfig) -> list[NDArray[np.uint8]]:
-    limit = config.calibration_images
-    if len(dataset) < limit:
-        logger.warning("calibrating with all %d images, fewer than the %d asked for", len(dataset), limit)
-    batches = image_batches(dataset, size=(resolution, resolution), batch_size=8, limit=limit)
-    return [image for batch in batches for image in batch]
-
-
-def _convert(trained: Trained[Detector], config: ExportConfig, images: list[NDArray[np.uint8]]) -> ConvertedModel:
-    shown = images[:: max(1, len(images) // config.verification_images)][: config.verification_images]
+def _convert(trained: Trained[Detector], config: ExportConfig, validation: CocoDataset) -> ConvertedModel:
+    record, resolution = config.record, trained.network.subnet.resolution
+    ranges = read_ranges(config.model) if record.trained_ranges else None
+    calibration: list[NDArray[np.uint8]] = []
+    if record.quantized and ranges is None:
+        calibration = calibration_images(
+            open_split(config.data, "train"),
+            config.calibration_images,
+            anchor_sizes=trained.network.config.anchor_sizes,
+            resolution=resolution,
+        )
+    batches = image_batches(validation, size=(resolution, resolution), batch_size=8, limit=config.compared_images)
+    compared = [image for batch in batches for image in batch]
     # Imported on demand: each converter takes seconds to import, and only one is needed.
-    if config.format == "onnx":
+    if record.is_onnx:
         from ofa_det.export.onnx_model import convert_to_onnx
 
-        return convert_to_onnx(trained, shown)
-    from ofa_det.export.tflite_model import convert_to_tflite
+        return convert_to_onnx(trained, compared, suppressed=config.format == "onnx-nms")
+    from ofa_det.export.tflite_model import make_tflite
 
-    return convert_to_tflite(trained, images, shown, quantized=config.format == "tflite-int8")
+    recipe = Recipe(
+        format=config.format,
+        input_type=config.input_type,
+        classes=config.classes,
+        ending=config.ending,
+        range_rule=config.ranges,
+        trained_ranges=ranges,
+    )
+    return make_tflite(trained, recipe, calibration, compared)
 
 
 def _manifest(trained: Trained[Detector], converted: ConvertedModel, config: ExportConfig) -> Manifest:
@@ -146,30 +182,66 @@ def _manifest(trained: Trained[Detector], converted: ConvertedModel, config: Exp
             weights_sha256=model_sha256(config.model),
             config=read_yaml(config_file) if config_file.is_file() else {},
         ),
-        export=asdict(config),
+        export=to_plain(config),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Accuracy:
+    before: Metrics
+    after: Metrics
+    entry: AccuracyEntry
+
+
 def _measure(
-    trained: Trained[Detector], config: ExportConfig, model_path: Path, dataset: CocoDataset, progress: bool
-) -> tuple[Metrics, Metrics]:
+    trained: Trained[Detector],
+    config: ExportConfig,
+    converted: ConvertedModel,
+    manifest: Manifest,
+    dataset: CocoDataset,
+    progress: bool,
+) -> _Accuracy:
+    """AP of torch and of the file, which is refused if it finds less."""
     logger.info("scoring the float detector, then the file, on %d images", len(dataset))
     before = score(TorchDetector(trained.network, trained.description), dataset, progress=progress)
-    after = score(open_predictor(model_path), dataset, progress=progress)
-    if after.ap - before.ap < -config.ap_tolerance:
-        logger.warning(
-            "AP fell from %.3f to %.3f by the export to %s, more than the tolerance of %.3f",
-            before.ap,
-            after.ap,
-            config.format,
-            config.ap_tolerance,
-        )
-    return before, after
+    simulated = None
+    if config.record.trained_ranges:
+        network = QuantizedDetector.of(trained.network, read_ranges(config.model))
+        simulated = score(TorchDetector(network, trained.description), dataset, progress=progress).ap
+    with tempfile.TemporaryDirectory(prefix="ofa-det-export-") as folder:
+        path = Path(folder) / converted.file_name
+        path.write_bytes(converted.content)
+        write_record(path.with_name(MANIFEST_FILE), manifest)
+        after = score(_predictor(trained, config, converted, path), dataset, progress=progress)
+    check_accuracy(
+        before=before.ap,
+        after=after.ap,
+        tolerance=config.ap_tolerance,
+        images=len(dataset),
+        layers=converted.layers,
+    )
+    entry = AccuracyEntry(
+        images_sha256=dataset.fingerprint(),
+        before=before.record,
+        after=after.record,
+        ap_change=after.ap - before.ap,
+        simulated_ap=simulated,
+    )
+    return _Accuracy(before=before, after=after, entry=entry)
+
+
+def _predictor(trained: Trained[Detector], config: ExportConfig, converted: ConvertedModel, path: Path) -> Predictor:
+    """Runs the file itself."""
+    from ofa_det.export.shipped_detectors import RawTfliteDetector, SuppressedOnnxDetector
+
+    if config.format == "onnx-nms":
+        return SuppressedOnnxDetector(converted)
+    if config.ending.kind == "raw":
+        return RawTfliteDetector(converted, trained.description.postprocess, config.ending.box_scales)
+    return open_predictor(path)
 
 
 def _latency_model(config: ExportConfig) -> LatencyModel | None:
     """Of a `.tflite` file; the figures behind the model are of no other runtime."""
-    if config.format == "onnx":
-        return None
-    precision: Precision = "uint8" if config.format == "tflite-int8" else "float32"
-    return latency_model(config.device, precision=precision, runtime=config.runtime)
+    precision = config.record.latency_precision
+    return None if precision is None else latency_model(config.device, precision=precision, runtime=config.runtime)

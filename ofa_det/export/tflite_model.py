@@ -1,24 +1,32 @@
-"""Detector to a `.tflite` file that ends in TFLite_Detection_PostProcess."""
+"""Detector to a `.tflite` file, which ends in TFLite_Detection_PostProcess unless that is left out."""
 
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.classes import ClassColumns
-from ofa_det.arch.plan import LayerPlan
-from ofa_det.artefacts.manifest import QuantizationEntry, TensorEntry
+from ofa_det.arch.classes import ClassColumns, label_columns
+from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.detector import shipped_plan
+from ofa_det.artefacts.manifest import LayerNoiseEntry, QuantizationEntry, TensorEntry
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
-from ofa_det.export.conversion import convert_float32, convert_int8
-from ofa_det.export.converted import ConvertedModel
+from ofa_det.export.conversion import convert
+from ofa_det.export.converted import ConvertedModel, Recipe
+from ofa_det.export.formats import InputType
 from ofa_det.export.keras_mirror import INPUT_NAME, keras_mirror
-from ofa_det.export.mirror_weights import fold_batch_norm, with_score_columns, with_tf_box_order
-from ofa_det.export.op_surgery import append_postprocess
+from ofa_det.export.layer_noise import LayerNoise, layer_noises
+from ofa_det.export.mirror_weights import (
+    MirrorWeights,
+    fold_batch_norm,
+    with_box_factors,
+    with_score_columns,
+    with_tf_box_order,
+)
+from ofa_det.export.op_surgery import RAW_OUTPUTS, TF_BOX_SCALES, append_postprocess, append_raw_outputs
 from ofa_det.export.verification import (
     INPUT_QUANTIZATION,
     check_agreement,
@@ -26,15 +34,16 @@ from ofa_det.export.verification import (
     check_plan,
     compare,
     output_quantization,
-    torch_outputs,
 )
+from ofa_det.models.activation_ranges import calibrated_ranges, silent_logit
+from ofa_det.models.fake_quantization import Ranges
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained
 
 logger = logging.getLogger(__name__)
 
-# Below the logit of the score threshold, so that rounding to int8 does not lift an unused class over it.
-_UNUSED_MARGIN = 1.0
+_NAMED_LAYERS = 5
+"""Of the worst, in the manifest."""
 
 
 def convert_to_tflite(
@@ -44,102 +53,161 @@ def convert_to_tflite(
     *,
     quantized: bool,
 ) -> ConvertedModel:
+    """`make_tflite` with the defaults: int8 after training, or float32."""
+    recipe = Recipe(format="tflite-int8" if quantized else "tflite-float32")
+    return make_tflite(trained, recipe, calibration_images, verification_images)
+
+
+def make_tflite(
+    trained: Trained[Detector],
+    recipe: Recipe,
+    calibration_images: Sequence[NDArray[np.uint8]],
+    compared_images: Sequence[NDArray[np.uint8]],
+) -> ConvertedModel:
     """Converts and verifies a detector.
 
     Args:
-        trained: the detector, in eval mode on the CPU.
-        calibration_images: (H, W, 3) uint8 of the network's input size, that set the ranges of int8 activations.
-        verification_images: the same, on which file and torch are compared.
-        quantized: int8 within and uint8 images in, or float32.
+        trained: the detector, in eval mode on the CPU; its description has the post-processing of the file.
+        recipe: of the file.
+        calibration_images: (H, W, 3) uint8 of the network's input size, that set the ranges of int8 activations; none
+            are looked at where there are no ranges or trained ones.
+        compared_images: others, on which file and torch are compared.
 
     Returns:
-        The file, from uint8 RGB or float32 in [-1, 1) to the outputs of the post-processing op.
+        The file, from RGB bytes or float32 in [-1, 1) to the outputs of the post-processing op, or raw ones.
 
     Raises:
         ValueError: the converted network is not the one it was made from.
     """
-    detector, description = trained.network, trained.description
-    columns, postprocess = description.columns, description.postprocess
-    plan, shipped = detector.plan(detector.subnet), description.shipped_plan(detector.subnet)
-    weights = fold_batch_norm(plan, {key: value.numpy() for key, value in detector.state_dict().items()})
-    weights = with_tf_box_order(plan, weights)
-    unused = unused_logits(detector, columns, verification_images, postprocess.score_threshold)
-    mirror = keras_mirror(shipped, with_score_columns(plan, weights, columns.labels, unused))
-    network = convert_int8(mirror, calibration_images) if quantized else convert_float32(mirror)
+    detector, description, record = trained.network, trained.description, recipe.record
+    columns, postprocess = _columns(description, recipe), description.postprocess
+    shipped = shipped_plan(detector.config, len(columns), detector.subnet)
+    factors = np.divide(recipe.ending.box_scales, TF_BOX_SCALES, dtype=np.float32)
+    weights = _weights(detector, columns, postprocess.score_threshold, factors)
+    ranges = _ranges(trained, recipe, calibration_images, factors) if record.quantized else None
+    network = convert(keras_mirror(shipped, weights, ranges), recipe.format, recipe.input)
 
-    check_input(network, plan.resolution, quantized=quantized)
+    check_input(network, shipped.resolution, recipe.input)
     check_plan(network, shipped)
-    agreement = compare(network, detector, columns, verification_images)
+    threshold = postprocess.score_threshold
+    layers: Sequence[LayerNoise] = ()
+    if record.quantized:
+        layers = layer_noises(network, shipped, weights, compared_images, score_threshold=threshold)
+    agreement = compare(network, detector, columns, compared_images, score_threshold=threshold, box_factors=factors)
     logger.info(
-        "raw outputs against torch on %d images: box codes %.1f dB, scores %.1f dB",
+        "raw outputs against torch on %d other images: box codes %.1f dB, scores %.1f dB",
         agreement.images,
         agreement.box_code_sqnr_db,
         agreement.score_sqnr_db,
     )
-    check_agreement(agreement, quantized=quantized, score_threshold=postprocess.score_threshold)
+    check_agreement(agreement, record, score_threshold=threshold, layers=layers)
+    anchors, ending = detector.anchors(detector.subnet).numpy(), recipe.ending
+    rows = postprocess.max_detections * ending.max_classes_per_detection
     return ConvertedModel(
-        file_name="model.tflite",
-        content=append_postprocess(network, detector.anchors(detector.subnet).numpy(), postprocess),
+        file_name=record.file_name,
+        content=append_raw_outputs(network, anchors)
+        if ending.kind == "raw"
+        else append_postprocess(
+            network,
+            anchors,
+            postprocess,
+            max_classes_per_detection=ending.max_classes_per_detection,
+            box_scales=ending.box_scales,
+        ),
         columns=columns,
         plan=shipped,
-        input=_input_entry(plan.resolution, quantized),
-        outputs=_output_entries(postprocess.max_detections),
-        quantization=_quantization_entry(network, len(calibration_images)) if quantized else None,
+        input=_input_entry(shipped.resolution, recipe.input),
+        outputs=_raw_entries(shipped.num_anchors, len(columns)) if ending.kind == "raw" else _output_entries(rows),
+        quantization=_quantization_entry(network, recipe, len(calibration_images), layers)
+        if record.quantized
+        else None,
         verification=asdict(agreement),
+        layers=layers,
+        anchors=anchors if ending.kind == "raw" else None,
     )
 
 
-def unused_logits(
-    detector: Detector, columns: ClassColumns, images: Sequence[NDArray[np.uint8]], score_threshold: float
-) -> list[float]:
-    """Per level, a logit for unused columns: below the threshold, and no lower than the level's logits need be.
+def _columns(description: ModelDescription, recipe: Recipe) -> ClassColumns:
+    compact = label_columns(description.categories)
+    if recipe.classes == "compact":
+        return compact
+    columns = description.columns
+    if len(columns) > 2 * len(compact):
+        logger.warning(
+            "%d of %d class columns belong to no category, for the gaps between category ids; --classes compact "
+            "leaves them out",
+            len(columns) - len(compact),
+            len(columns),
+        )
+    return columns
 
-    A logit far below all others would stretch the level's int8 range, and with it the steps of every class.
+
+def _weights(
+    detector: Detector, columns: ClassColumns, score_threshold: float, box_factors: NDArray[np.float32]
+) -> MirrorWeights:
+    """Of the file's layers."""
+    plan = detector.plan(detector.subnet)
+    weights = fold_batch_norm(plan, {key: value.numpy() for key, value in detector.state_dict().items()})
+    weights = with_box_factors(plan, with_tf_box_order(plan, weights), box_factors)
+    unused = unused_logit(columns, score_threshold)
+    return with_score_columns(plan, weights, columns.labels, [unused] * len(plan.score_outputs))
+
+
+def unused_logit(columns: ClassColumns, score_threshold: float) -> float:
+    """A logit for unused columns: below the threshold, and within the range that logits have in an int8 file.
 
     Raises:
         ValueError: a threshold of 0, which even an unused class would reach.
     """
     if not columns.has_unused:
-        return [0.0] * len(detector.config.anchor_sizes)
+        return 0.0
     if score_threshold <= 0:
         raise ValueError(
             "expected a score_threshold > 0, found 0: the category ids have gaps, and their unused classes would be "
-            "detected; train it, or the supernet it is from, with --postprocess.score_threshold above 0"
+            "detected; export with --ending.score_threshold above 0 or --classes compact"
         )
-    scores = torch_outputs(detector, images).scores.min(axis=(0, 2))
-    silent = math.log(score_threshold / (1 - score_threshold)) - _UNUSED_MARGIN if score_threshold < 1 else 0.0
-    return [
-        min(silent, math.log(max(lowest, 1e-12) / max(1 - lowest, 1e-12)))
-        for lowest in (float(level.min()) for level in _per_level(detector.plan(detector.subnet), scores))
-    ]
+    return silent_logit(score_threshold)
 
 
-def _per_level(plan: LayerPlan, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Splits (A, ...) into levels."""
-    sizes = [
-        height * width * anchors
-        for (height, width), anchors in zip(plan.feature_sizes, plan.anchors_per_cell, strict=True)
-    ]
-    return np.split(values, np.cumsum(sizes)[:-1])
+def _ranges(
+    trained: Trained[Detector],
+    recipe: Recipe,
+    calibration_images: Sequence[NDArray[np.uint8]],
+    box_factors: NDArray[np.float32],
+) -> Ranges:
+    detector = trained.network
+    ranges = recipe.trained_ranges
+    if ranges is None:
+        logger.info("calibrating with %d images", len(calibration_images))
+        ranges = calibrated_ranges(
+            detector,
+            calibration_images,
+            rule=recipe.range_rule,
+            score_threshold=trained.description.postprocess.score_threshold,
+        )
+    factor, boxes = float(box_factors.max()), detector.plan(detector.subnet).box_outputs
+    return {
+        name: (low * factor, high * factor) if name in boxes else (low, high) for name, (low, high) in ranges.items()
+    }
 
 
-def _input_entry(resolution: int, quantized: bool) -> TensorEntry:
-    scale, zero_point = INPUT_QUANTIZATION
+def _input_entry(resolution: int, input_type: InputType) -> TensorEntry:
+    scale, zero_point = INPUT_QUANTIZATION[input_type]
+    before = {"uint8": "", "int8": "x - 128 of the ", "float32": "(x - 128) / 128 of the "}[input_type]
     return TensorEntry(
         name=INPUT_NAME,
         shape=(1, resolution, resolution, 3),
-        dtype="uint8" if quantized else "float32",
-        content=("" if quantized else "(x - 128) / 128 of the ")
-        + "RGB bytes of the image, stretched bilinearly to the input size without letterbox",
-        quantization={"scale": scale, "zero_point": zero_point} if quantized else None,
+        dtype=input_type,
+        content=f"{before}RGB bytes of the image, stretched bilinearly to the input size without letterbox",
+        quantization={"scale": scale, "zero_point": zero_point} if scale else None,
     )
 
 
-def _output_entries(max_detections: int) -> tuple[TensorEntry, ...]:
+def _output_entries(rows: int) -> tuple[TensorEntry, ...]:
     outputs = (
-        ((1, max_detections, 4), "ymin, xmin, ymax, xmax in 0..1 of the image"),
-        ((1, max_detections), "class, an index into class_category_ids"),
-        ((1, max_detections), "score"),
+        ((1, rows, 4), "ymin, xmin, ymax, xmax in 0..1 of the image"),
+        ((1, rows), "class, an index into class_category_ids"),
+        ((1, rows), "score"),
         ((1,), "number of detections"),
     )
     return tuple(
@@ -150,11 +218,23 @@ def _output_entries(max_detections: int) -> tuple[TensorEntry, ...]:
     )
 
 
-def _quantization_entry(network: bytes, calibration_images: int) -> QuantizationEntry:
+def _raw_entries(anchors: int, columns: int) -> tuple[TensorEntry, ...]:
+    contents = (4, "ty, tx, th, tw against the anchors of anchors.safetensors"), (columns, "score of each class")
+    return tuple(
+        TensorEntry(name=name, shape=(1, anchors, values), dtype="float32", content=content)
+        for name, (values, content) in zip(RAW_OUTPUTS, contents, strict=True)
+    )
+
+
+def _quantization_entry(
+    network: bytes, recipe: Recipe, calibration_images: int, layers: Sequence[LayerNoise]
+) -> QuantizationEntry:
     levels = output_quantization(network)
+    trained = recipe.trained_ranges is not None
     return QuantizationEntry(
-        method="int8 after training, weights per output channel, activations per tensor",
-        calibration_images=calibration_images,
+        method=recipe.record.summary if trained else f"{recipe.record.summary}, ranges by {recipe.range_rule}",
+        calibration_images=0 if trained else calibration_images,
         box_codes=tuple(levels[: len(levels) // 2]),
         logits=tuple(levels[len(levels) // 2 :]),
+        worst_layers=tuple(LayerNoiseEntry(name=layer.name, sqnr_db=layer.sqnr_db) for layer in layers[:_NAMED_LAYERS]),
     )

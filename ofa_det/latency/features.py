@@ -17,19 +17,25 @@ FEATURES: Final = (
     "convolution_mmacs",
     "depthwise3_mmacs",
     "depthwise5_mmacs",
+    "depthwise7_mmacs",
     "depthwise_melements",
     "elementwise_melements",
+    "hswish_melements",
     "vector_mweights",
     "ops",
+    "postprocessing",
 )
 """Millions (m) of multiply-accumulates, of elements read and written, of weights; number of ops.
 
-`convolution` is a convolution with a kernel above 1x1, `depthwise5` a depthwise one of 5x5 or more, `vector` a product
+`convolution` is a convolution with a kernel above 1x1, `depthwise7` a depthwise one of 7x7 or more, `vector` a product
 with a 1x1 map: fully connected layers and squeeze-excite, bound by reading their weights. `elementwise` is a pass that
-only moves or combines elements, counted by those that it writes; a pool by those that it reads.
+only moves or combines elements, counted by those that it writes; a pool by those that it reads; `hswish` is
+that activation, for which some runtimes have no 8-bit kernel.
 """
 
 FloatArray = npt.NDArray[np.float64]
+
+POSTPROCESSING: Final = FEATURES.index("postprocessing")
 
 
 def layer_features(layer: Layer) -> FloatArray:
@@ -38,7 +44,7 @@ def layer_features(layer: Layer) -> FloatArray:
     counts: dict[str, float] = {}
     passed, ops = 0, 1
     if layer.kind == "depthwise":
-        counts["depthwise3_mmacs" if layer.kernel_size < 5 else "depthwise5_mmacs"] = layer.macs / 1e6
+        counts[f"depthwise{min(max(layer.kernel_size, 3), 7)}_mmacs"] = layer.macs / 1e6
         counts["depthwise_melements"] = (read + written) / 1e6
     elif layer.has_weights and layer.kernel_size > 1:
         counts["convolution_mmacs"] = layer.macs / 1e6
@@ -51,8 +57,11 @@ def layer_features(layer: Layer) -> FloatArray:
         ops = max(1, len(layer.inputs) - 1) if layer.kind == "add" else 1  # A file adds two at a time.
         passed = read if layer.kind == "pool" else ops * written
     if layer.activation in ("hswish", "hsigmoid"):  # ReLUs are clamps inside the kernel; these are ops of their own.
-        passed += written
         ops += 1
+        if layer.activation == "hswish":
+            counts["hswish_melements"] = written / 1e6
+        else:
+            passed += written
     if padded := _padded_elements(layer):
         passed += padded
         ops += 1

@@ -1,4 +1,4 @@
-"""A latency model whose costs of layer features are fitted to latencies of whole networks.
+"""Costs of layer features, fitted to latencies of whole networks.
 
 latency = scale of the runtime x sum over features (cost x feature). Logarithms of costs and scales are fitted by least
 squares on the logarithm of latency, that is on relative error, with a normal prior on each. Costs are therefore
@@ -8,47 +8,62 @@ and a search would exploit every one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import least_squares
 
-from ofa_det.arch.layers import Layer
-from ofa_det.latency.features import FEATURES, FloatArray, layer_features
-from ofa_det.latency.latencies import LatencyPrediction, LayerLatency, Precision
+from ofa_det.latency.features import FEATURES, FloatArray
 
 LATENCY_SIGMA: Final = 0.05
 """Relative error of one latency: republished figures differ by 1-7 %, and the features are not the whole truth."""
-COST_SIGMA: Final = 0.5
-"""Relative width of the prior on each cost: a factor of 1.6 either way is one standard deviation."""
 SCALE_CENTRE: Final = 0.3
 SCALE_SIGMA: Final = 1.0
 """Prior on the log of a runtime's scale over the fastest runtime; wide enough not to matter."""
+
+_KERNEL_3, _KERNEL_5, _KERNEL_7 = (FEATURES.index(f"depthwise{size}_mmacs") for size in (3, 5, 7))
 
 
 @dataclass(frozen=True, kw_only=True)
 class CostPrior:
     """What is known of a core before any network is timed on it.
 
+    A multiply-accumulate of a depthwise 5x5 is taken never to cost less than one of a 3x3, nor of a 7x7 less than one
+    of a 5x5: where enough networks tell them apart it costs more, since runtimes are written for the 3x3.
+
     Args:
         costs: expected milliseconds per unit of each of `FEATURES`, on the fastest runtime.
         peak_gmacs_per_s: multiply-accumulates that the core can issue; no cost falls below this bound.
         fastest_runtime: the runtime whose scale is 1; the others' are at least 1.
+        sigma: relative width of the prior on each cost; 0.5 is a factor of 1.6 either way.
+        kernel_ratios: expected cost of a depthwise 5x5 over a 3x3, and of a 7x7 over a 5x5, per multiply-accumulate.
+        kernel_sigma: relative width of the prior on those ratios.
+        ordered_kernels: whether the ratios are at least 1.
     """
 
     costs: tuple[float, ...]
     peak_gmacs_per_s: float
     fastest_runtime: str
+    sigma: float = 0.5
+    kernel_ratios: tuple[float, float] = (1.0, 1.0)
+    kernel_sigma: float = 0.7
+    ordered_kernels: bool = True
 
     def __post_init__(self) -> None:
         if len(self.costs) != len(FEATURES) or min(self.costs) <= 0:
             raise ValueError(f"expected {len(FEATURES)} positive costs, found {list(self.costs)}")
-        if self.peak_gmacs_per_s <= 0:
-            raise ValueError(f"expected peak_gmacs_per_s > 0, found {self.peak_gmacs_per_s}")
+        if min(self.peak_gmacs_per_s, self.sigma, self.kernel_sigma) <= 0:
+            raise ValueError(
+                "expected peak_gmacs_per_s, sigma and kernel_sigma > 0, found "
+                f"{self.peak_gmacs_per_s}, {self.sigma} and {self.kernel_sigma}"
+            )
+        if min(self.kernel_ratios) < (1 if self.ordered_kernels else 1e-6):
+            raise ValueError(f"expected kernel_ratios >= 1, found {self.kernel_ratios}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +82,14 @@ class TimedNetworks:
     networks: tuple[str, ...]
     families: tuple[str, ...]
 
+    def __len__(self) -> int:
+        return len(self.latencies_ms)
+
+    @property
+    def are_detectors(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether a row is of a detector, which alone has post-processing."""
+        return np.asarray(self.features[:, FEATURES.index("postprocessing")] > 0)
+
     def select(self, rows: npt.NDArray[np.bool_]) -> TimedNetworks:
         """The rows where `rows` (N,) holds."""
         kept = np.flatnonzero(rows)
@@ -76,6 +99,16 @@ class TimedNetworks:
             runtimes=tuple(self.runtimes[i] for i in kept),
             networks=tuple(self.networks[i] for i in kept),
             families=tuple(self.families[i] for i in kept),
+        )
+
+    def joined(self, other: TimedNetworks) -> TimedNetworks:
+        """The rows of both."""
+        return TimedNetworks(
+            features=np.concatenate([self.features, other.features]),
+            latencies_ms=np.concatenate([self.latencies_ms, other.latencies_ms]),
+            runtimes=self.runtimes + other.runtimes,
+            networks=self.networks + other.networks,
+            families=self.families + other.families,
         )
 
 
@@ -91,9 +124,19 @@ class FittedCosts:
     costs: FloatArray
     scales: Mapping[str, float]
 
+    @property
+    def kernel_ratios(self) -> tuple[float, float]:
+        """Cost of a depthwise 5x5 over a 3x3, and of a 7x7 over a 5x5, per multiply-accumulate."""
+        small, middle, large = self.costs[[_KERNEL_3, _KERNEL_5, _KERNEL_7]].tolist()
+        return middle / small, large / middle
+
     def predict_ms(self, features: FloatArray, runtime: str) -> float:
         """Milliseconds of a layer or network of the given features: (len(FEATURES),)."""
         return float(features @ self.costs) * self.scales[runtime]
+
+
+Fit = Callable[[TimedNetworks, frozenset[str]], FittedCosts]
+"""Fits costs to networks; whatever else it uses must not be of the networks or families named second."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,90 +148,70 @@ class LeaveOneOut:
     Args:
         timed: the networks.
         by_network: (N,), all figures of the network left out.
-        by_family: (N,), all figures of its family (MobileNetV1, V2, V3, MnasNet, once-for-all) left out.
+        by_family: (N,), all figures of its family (MobileNetV1, V2, V3, MnasNet, once-for-all) left out; a detector is
+            of its backbone's family.
     """
 
     timed: TimedNetworks
     by_network: FloatArray
     by_family: FloatArray
 
+    def select(self, rows: npt.NDArray[np.bool_]) -> LeaveOneOut:
+        """The errors where `rows` (N,) holds."""
+        return LeaveOneOut(
+            timed=self.timed.select(rows), by_network=self.by_network[rows], by_family=self.by_family[rows]
+        )
+
+    def on(self, runtime: str) -> LeaveOneOut:
+        """The errors on one runtime."""
+        return self.select(np.array(self.timed.runtimes) == runtime)
+
+    @cached_property
+    def networks(self) -> int:
+        """Number of different networks."""
+        return len(set(self.timed.networks))
+
+    @cached_property
+    def families(self) -> int:
+        """Number of different families."""
+        return len(set(self.timed.families))
+
     @cached_property
     def network_mean(self) -> float:
         """Mean absolute error, one network left out."""
-        return float(np.nanmean(np.abs(self.by_network)))
+        return _mean(np.abs(self.by_network))
 
     @cached_property
     def network_worst(self) -> float:
         """Greatest absolute error, one network left out."""
-        return float(np.nanmax(np.abs(self.by_network)))
+        return _greatest(np.abs(self.by_network))
 
     @cached_property
     def family_mean(self) -> float:
         """Mean absolute error, one family left out."""
-        return float(np.nanmean(np.abs(self.by_family)))
+        return _mean(np.abs(self.by_family))
 
     @cached_property
     def family_worst(self) -> float:
         """Greatest absolute error, one family left out."""
-        return float(np.nanmax(np.abs(self.by_family)))
+        return _greatest(np.abs(self.by_family))
+
+    @cached_property
+    def network_rms(self) -> float:
+        """Root mean square error, one network left out."""
+        return sqrt(_mean(self.by_network**2))
 
     @cached_property
     def family_rms(self) -> float:
         """Root mean square error, one family left out: the standard error of a prediction of another family."""
-        return float(np.sqrt(np.nanmean(self.by_family**2)))
+        return sqrt(_mean(self.by_family**2))
 
     def __str__(self) -> str:
         """The figures as a sentence without its full stop."""
         return (
-            f"leave-one-out error over {len(set(self.timed.networks))} published networks: network "
-            f"{self.network_mean:.1%} mean, {self.network_worst:.1%} worst; family {self.family_mean:.1%} mean, "
-            f"{self.family_worst:.1%} worst, {self.family_rms:.1%} root mean square (the ±)"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedLatencyModel:
-    """Latency as a sum over layers; implements `LatencyModel`.
-
-    Args:
-        device, runtime, precision, threads: what it is the model of.
-        fitted: costs of features.
-        leave_one_out: errors of the fit, over all its runtimes. A detector is of no fitted family.
-        excluded: what no prediction counts.
-    """
-
-    device: str
-    runtime: str
-    precision: Precision
-    threads: int
-    fitted: FittedCosts
-    leave_one_out: LeaveOneOut
-    excluded: str
-
-    def predict(self, layers: Iterable[Layer]) -> LatencyPrediction:
-        """Predicts the latency of one image from the layers of a plan or of a `.tflite` file."""
-        layers = tuple(layers)
-        parts = tuple(
-            LayerLatency(
-                name=layer.name,
-                kind=layer.kind,
-                latency_ms=self.fitted.predict_ms(layer_features(layer), self.runtime),
-            )
-            for layer in layers
-        )
-        mean_ms = sum(part.latency_ms for part in parts)
-        return LatencyPrediction(
-            mean_ms=mean_ms,
-            error_ms=mean_ms * self.leave_one_out.family_rms,
-            error_source=str(self.leave_one_out),
-            device=self.device,
-            runtime=self.runtime,
-            precision=self.precision,
-            threads=self.threads,
-            macs=sum(layer.macs for layer in layers),
-            parameters=sum(layer.parameters for layer in layers),
-            layers=parts,
-            excluded=self.excluded,
+            f"leave-one-out error over {self.networks} published networks: network {self.network_mean:.1%} mean, "
+            f"{self.network_worst:.1%} worst; family {self.family_mean:.1%} mean, {self.family_worst:.1%} worst, "
+            f"{self.family_rms:.1%} root mean square"
         )
 
 
@@ -209,50 +232,85 @@ def fit(timed: TimedNetworks, prior: CostPrior) -> FittedCosts:
     num_costs = len(FEATURES)
     # (N, slower runtimes): which scale applies to which row.
     uses_scale = np.array([[runtime == other for other in slower] for runtime in timed.runtimes], dtype=np.float64)
+    uses_scale = uses_scale.reshape(len(timed), len(slower))
+    # The parameter of a larger kernel is its log cost over that of the next smaller one.
     centre = np.concatenate([np.log(prior.costs), np.full(len(slower), SCALE_CENTRE)])
-    sigma = np.concatenate([np.full(num_costs, COST_SIGMA), np.full(len(slower), SCALE_SIGMA)])
+    centre[[_KERNEL_5, _KERNEL_7]] = np.log(prior.kernel_ratios)
+    sigma = np.concatenate([np.full(num_costs, prior.sigma), np.full(len(slower), SCALE_SIGMA)])
+    sigma[[_KERNEL_5, _KERNEL_7]] = prior.kernel_sigma
     log_latencies = np.log(timed.latencies_ms)
 
+    def costs_of(parameters: FloatArray) -> FloatArray:
+        log_costs = parameters[:num_costs].copy()
+        log_costs[_KERNEL_5] += log_costs[_KERNEL_3]
+        log_costs[_KERNEL_7] += log_costs[_KERNEL_5]
+        return np.exp(log_costs)
+
     def residuals(parameters: FloatArray) -> FloatArray:
-        shares = timed.features * np.exp(parameters[:num_costs])
+        shares = timed.features * costs_of(parameters)
         log_predicted = np.log(shares.sum(axis=1)) + uses_scale @ parameters[num_costs:]
         return np.concatenate([(log_predicted - log_latencies) / LATENCY_SIGMA, (parameters - centre) / sigma])
 
     def jacobian(parameters: FloatArray) -> FloatArray:
-        shares = timed.features * np.exp(parameters[:num_costs])
+        shares = timed.features * costs_of(parameters)
         by_cost = shares / shares.sum(axis=1, keepdims=True)
+        by_cost[:, _KERNEL_5] += by_cost[:, _KERNEL_7]
+        by_cost[:, _KERNEL_3] += by_cost[:, _KERNEL_5]
         return np.vstack([np.hstack([by_cost, uses_scale]) / LATENCY_SIGMA, np.diag(1 / sigma)])
 
     bound = -np.log(prior.peak_gmacs_per_s)  # 1 ms per million MACs is 1 GMAC/s.
     lowest = [bound if name.endswith("_mmacs") else -np.inf for name in FEATURES] + [0.0] * len(slower)
+    lowest[_KERNEL_5] = lowest[_KERNEL_7] = 0.0 if prior.ordered_kernels else -np.inf
     start = np.maximum(centre, np.array(lowest) + 1e-3)
     solution = least_squares(residuals, start, jac=jacobian, bounds=(lowest, np.inf)).x
     scales = {runtime: 1.0 for runtime in runtimes if runtime == prior.fastest_runtime}
     scales.update(zip(slower, np.exp(solution[num_costs:]).tolist(), strict=True))
-    return FittedCosts(costs=np.exp(solution[:num_costs]), scales=scales)
+    return FittedCosts(costs=costs_of(solution), scales=scales)
 
 
-def leave_one_out(timed: TimedNetworks, prior: CostPrior) -> LeaveOneOut:
+def leave_one_out(timed: TimedNetworks, fit_costs: Fit) -> LeaveOneOut:
     """Predicts each network from fits that have not seen it, and from fits that have not seen its family.
 
     Args:
         timed: N latencies.
-        prior: costs before the networks were seen.
+        fit_costs: fits costs to some of them.
     """
     return LeaveOneOut(
         timed=timed,
-        by_network=_left_out_errors(timed, prior, timed.networks),
-        by_family=_left_out_errors(timed, prior, timed.families),
+        by_network=left_out_errors(timed, fit_costs, timed.networks),
+        by_family=left_out_errors(timed, fit_costs, timed.families),
     )
 
 
-def _left_out_errors(timed: TimedNetworks, prior: CostPrior, groups: Sequence[str]) -> FloatArray:
+def left_out_errors(timed: TimedNetworks, fit_costs: Fit, groups: Sequence[str]) -> FloatArray:
+    """Relative errors (N,) of networks, each predicted by a fit that has not seen its group.
+
+    Args:
+        timed: N latencies.
+        fit_costs: fits costs to some of them.
+        groups: N names.
+    """
     errors = np.full(len(groups), np.nan)
     names = np.array(groups)
     for group in sorted(set(groups)):
-        fitted = fit(timed.select(names != group), prior)
-        for i in np.flatnonzero(names == group):
+        rows = np.flatnonzero(names == group)
+        if len(rows) == len(timed):
+            continue
+        fitted = fit_costs(timed.select(names != group), frozenset({group}))
+        for i in rows:
             if timed.runtimes[i] in fitted.scales:
                 predicted_ms = fitted.predict_ms(timed.features[i], timed.runtimes[i])
                 errors[i] = predicted_ms / timed.latencies_ms[i] - 1
     return errors
+
+
+def _mean(values: FloatArray) -> float:
+    """Of those that are numbers; nan without one."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.mean()) if len(numbers) else float("nan")
+
+
+def _greatest(values: FloatArray) -> float:
+    """Of those that are numbers; nan without one."""
+    numbers = values[~np.isnan(values)]
+    return float(numbers.max()) if len(numbers) else float("nan")

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import platform
-import time
-from dataclasses import dataclass
-from importlib import metadata
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-from ofa_det.latency.android import PHONE_FOLDER, measure_on_phone
+from ofa_det.latency.android import PHONE_FOLDER, Phone, PhoneRuns, measure_on_phone
+from ofa_det.latency.host import Clock, HostRuns, measure_on_host
 from ofa_det.latency.latencies import MeasuredLatency
+
+MEASURED_DEVICES = ("host", "adb")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +25,15 @@ class MeasureLatencyConfig:
         warmup_runs: inferences before the timed ones.
         runs: timed inferences.
         xnnpack: run by XNNPACK what it knows; false takes the built-in kernels.
-        per_op: also time each op; adb only.
+        both_kernels: measure with XNNPACK and without it; two results.
+        every_thread_count: measure with 1, 2, ... threads.
+        per_op: also time each op: on the host as a file of its own, on a phone by the tool's profiler.
+        image: image file to run on, since post-processing depends on what is seen; by default noise. Host only.
+        clock: wall time, or cpu, processor time of all threads, which other work disturbs less. Host only.
         cpu_mask: hexadecimal mask of the phone's cores; 10 is the first large core of a Pixel 2.
         benchmark_model: path of TensorFlow Lite's benchmark tool on the phone.
+        serial: of the phone, as `adb devices` lists it; needed where there are several.
+        timeout_s: seconds that one command on the phone may take.
     """
 
     model: str
@@ -38,35 +42,89 @@ class MeasureLatencyConfig:
     warmup_runs: int = 5
     runs: int = 50
     xnnpack: bool = True
+    both_kernels: bool = False
+    every_thread_count: bool = False
     per_op: bool = False
+    image: str | None = None
+    clock: Clock = "wall"
     cpu_mask: str = "10"
     benchmark_model: str = f"{PHONE_FOLDER}/benchmark_model"
+    serial: str | None = None
+    timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.device not in ("host", "adb"):
-            raise ValueError(f"expected a device of host, adb, found {self.device!r}")
+        if self.device not in MEASURED_DEVICES:
+            raise ValueError(f"expected a device of {', '.join(MEASURED_DEVICES)}, found {self.device!r}")
         if self.threads < 1 or self.runs < 1 or self.warmup_runs < 0:
             raise ValueError(
                 "expected threads >= 1, runs >= 1 and warmup_runs >= 0, "
                 f"found {self.threads}, {self.runs} and {self.warmup_runs}"
             )
-        if self.per_op and self.device == "host":
-            raise ValueError("expected --device adb with --per_op, found host; LiteRT for Python has no op profiler")
+        if not re.fullmatch(r"(0x)?[0-9a-fA-F]+", self.cpu_mask) or int(self.cpu_mask, 16) == 0:
+            raise ValueError(f"expected a hexadecimal cpu_mask of at least one core, found {self.cpu_mask!r}")
+        if not self.timeout_s > 0:
+            raise ValueError(f"expected timeout_s > 0, found {self.timeout_s}")
+        if self.clock not in ("wall", "cpu"):
+            raise ValueError(f"expected a clock of wall, cpu, found {self.clock!r}")
+        if self.device == "adb" and (self.image is not None or self.clock != "wall"):
+            raise ValueError("expected --image and --clock with --device host, found them with adb; leave them out")
+
+    @property
+    def variants(self) -> tuple[MeasureLatencyConfig, ...]:
+        """One configuration for each result."""
+        kernels = (True, False) if self.both_kernels else (self.xnnpack,)
+        counts = range(1, self.threads + 1) if self.every_thread_count else (self.threads,)
+        single = replace(self, both_kernels=False, every_thread_count=False)
+        return tuple(replace(single, xnnpack=xnnpack, threads=count) for xnnpack in kernels for count in counts)
 
 
-def measure_latency(config: MeasureLatencyConfig) -> MeasuredLatency:
-    """Times whole inferences, post-processing included.
+def measure_latencies(config: MeasureLatencyConfig) -> tuple[MeasuredLatency, ...]:
+    """Times whole inferences, post-processing included, with every choice of kernels and threads that is asked for.
 
     Raises:
         FileNotFoundError: there is no such file, or no adb to reach a phone.
         ValueError: the runtime cannot load or run the file; its message is in the error.
     """
-    if not Path(config.model).is_file():
-        raise FileNotFoundError(f"expected a .tflite file, found none at {config.model}")
-    if config.device == "host":
-        return _measure_on_host(config)
-    return measure_on_phone(
-        config.model,
+    for path in filter(None, (config.model, config.image)):
+        if not Path(path).is_file():
+            kind = "a .tflite file" if path == config.model else "an image"
+            raise FileNotFoundError(f"expected {kind}, found none at {path}")
+    if config.device == "adb":
+        phone = Phone(serial=config.serial, timeout_s=config.timeout_s)
+        return tuple(measure_on_phone(phone, config.model, _phone_runs(variant)) for variant in config.variants)
+    content = Path(config.model).read_bytes()
+    try:
+        return tuple(
+            measure_on_host(content, host_runs(variant), per_op=config.per_op, image=config.image)
+            for variant in config.variants
+        )
+    except ValueError as error:
+        raise ValueError(f"{config.model}: {error}") from error
+
+
+def measure_latency(config: MeasureLatencyConfig) -> MeasuredLatency:
+    """The first of `measure_latencies`.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no adb to reach a phone.
+        ValueError: the runtime cannot load or run the file; its message is in the error.
+    """
+    return measure_latencies(config.variants[0])[0]
+
+
+def host_runs(config: MeasureLatencyConfig) -> HostRuns:
+    """How the host is to be timed."""
+    return HostRuns(
+        threads=config.threads,
+        warmup_runs=config.warmup_runs,
+        runs=config.runs,
+        xnnpack=config.xnnpack,
+        clock=config.clock,
+    )
+
+
+def _phone_runs(config: MeasureLatencyConfig) -> PhoneRuns:
+    return PhoneRuns(
         threads=config.threads,
         warmup_runs=config.warmup_runs,
         runs=config.runs,
@@ -75,44 +133,3 @@ def measure_latency(config: MeasureLatencyConfig) -> MeasuredLatency:
         cpu_mask=config.cpu_mask,
         benchmark_model=config.benchmark_model,
     )
-
-
-def _measure_on_host(config: MeasureLatencyConfig) -> MeasuredLatency:
-    """Times the file on seeded noise of the inputs' types."""
-    resolver = OpResolverType.AUTO if config.xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    try:
-        interpreter = Interpreter(config.model, num_threads=config.threads, experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
-        _fill_inputs(interpreter)
-        for _ in range(config.warmup_runs):
-            interpreter.invoke()
-        times_ms = np.array([_timed_run_ms(interpreter) for _ in range(config.runs)])
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(f"expected a .tflite that LiteRT runs, found {config.model}: {error}") from error
-    return MeasuredLatency(
-        mean_ms=float(times_ms.mean()),
-        std_ms=float(times_ms.std()),
-        median_ms=float(np.median(times_ms)),
-        runs=config.runs,
-        device=f"host ({platform.system()} {platform.machine()})",
-        runtime=f"litert-{metadata.version('ai-edge-litert')}{' xnnpack' if config.xnnpack else ''}",
-        threads=config.threads,
-    )
-
-
-def _fill_inputs(interpreter: Interpreter) -> None:
-    rng = np.random.default_rng(0)
-    for tensor in interpreter.get_input_details():
-        shape, dtype = tensor["shape"], np.dtype(tensor["dtype"])
-        if dtype.kind == "f":
-            value = rng.uniform(-1, 1, shape).astype(dtype)
-        else:
-            limits = np.iinfo(dtype)
-            value = rng.integers(max(limits.min, -128), min(limits.max, 255), shape, endpoint=True).astype(dtype)
-        interpreter.set_tensor(tensor["index"], value)
-
-
-def _timed_run_ms(interpreter: Interpreter) -> float:
-    start = time.perf_counter()
-    interpreter.invoke()
-    return (time.perf_counter() - start) * 1e3

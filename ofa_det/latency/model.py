@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
 from ofa_det.arch.layers import Layer
-from ofa_det.latency.latencies import PRECISIONS, LatencyPrediction, Precision
+from ofa_det.latency.calibrated_table import read_table
+from ofa_det.latency.latencies import PRECISIONS, Estimate, LatencyPrediction, Precision
+from ofa_det.latency.lookup_table import read_lookup_tables
 from ofa_det.latency.pixel2 import pixel2_model
+from ofa_det.latency.postprocessing import DetectionTail
 
 
 class LatencyModel(Protocol):
@@ -34,12 +38,17 @@ class LatencyModel(Protocol):
         """CPU threads."""
         ...
 
-    def predict(self, layers: Iterable[Layer]) -> LatencyPrediction:
-        """Predicts the latency of one image, without the post-processing op.
+    def predict(self, layers: Iterable[Layer], tail: DetectionTail = ...) -> LatencyPrediction:
+        """Predicts the latency of one image.
 
         Args:
             layers: of a layer plan or of a `.tflite` file.
+            tail: what a detector's file does behind them; without it the prediction is of the layers alone.
         """
+        ...
+
+    def estimate(self, layers: Iterable[Layer], tail: DetectionTail = ...) -> Estimate:
+        """Mean and standard error of the same prediction, quickly."""
         ...
 
 
@@ -50,7 +59,7 @@ _MODELS: Final[Mapping[str, Callable[[Precision, str | None], LatencyModel]]] = 
 
 
 def device_names() -> tuple[str, ...]:
-    """The devices that there are models of."""
+    """The devices that models of are built in; a file or folder of a measured table is one, too."""
     return tuple(_MODELS)
 
 
@@ -60,15 +69,34 @@ def latency_model(
     """The latency model of a device.
 
     Args:
-        device: one of `device_names`.
+        device: one of `device_names`, a table of `calibrate_latency` (.json), or a folder of once-for-all lookup tables
+            (<resolution>_lookup_table.yaml).
         precision: "uint8" (8-bit quantized) or "float32".
         runtime: version of the software; None is the device's default.
 
     Raises:
+        FileNotFoundError: no such table.
         ValueError: an unknown device, precision or runtime; the message names the known ones.
     """
-    if device not in _MODELS:
-        raise ValueError(f"expected a device of {', '.join(_MODELS)}, found {device!r}")
     if precision not in PRECISIONS:
         raise ValueError(f"expected a precision of {', '.join(PRECISIONS)}, found {precision!r}")
-    return _MODELS[device](precision, runtime)
+    if device in _MODELS:
+        return _MODELS[device](precision, runtime)
+    path = Path(device)
+    if path.suffix == ".json":
+        return _checked(read_table(path), device, precision, runtime)
+    if path.is_dir():
+        return _checked(read_lookup_tables(path), device, precision, runtime)
+    raise ValueError(
+        f"expected a device of {', '.join(_MODELS)}, found {device!r}; a latency_table.json of calibrate_latency, or a "
+        "folder of lookup tables, is one, too"
+    )
+
+
+def _checked(model: LatencyModel, device: str, precision: Precision, runtime: str | None) -> LatencyModel:
+    """A table is of one precision and one runtime."""
+    if model.precision != precision:
+        raise ValueError(f"expected --precision {model.precision}, the one that {device} is of, found {precision}")
+    if runtime not in (None, model.runtime):
+        raise ValueError(f"expected a runtime of {model.runtime!r}, the one that {device} is of, found {runtime!r}")
+    return model

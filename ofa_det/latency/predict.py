@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ofa_det.arch.detector import DetectorConfig, detector_plan
+from ofa_det.arch.classes import Category
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.ofa_formats import parse_ofa_classifier
 from ofa_det.arch.space import check_subnet
@@ -18,8 +20,9 @@ from ofa_det.artefacts.configs import configs_folder, read_space
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import read_json
 from ofa_det.artefacts.model_file import read_description
-from ofa_det.latency.latencies import LatencyPrediction, Precision
+from ofa_det.latency.latencies import LatencyPrediction, Precision, checked_safety
 from ofa_det.latency.model import latency_model
+from ofa_det.latency.postprocessing import DetectionTail, detection_tail
 from ofa_det.latency.tflite_file import read_tflite
 
 COCO_CLASSES: Final = 80
@@ -40,7 +43,8 @@ class PredictLatencyConfig:
         model: run folder, subnet.json of a search, subnet written out ("r320 k3e1 k3e6.k5e4 ..."), once-for-all
             net.config with its run.config beside it, or any .tflite file. A run folder of a supernet gives its smallest
             and largest subnet.
-        device: phone whose latency is meant, such as pixel2 (one thread on a large core).
+        device: phone whose latency is meant: pixel2 (one thread on a large core), a latency_table.json of
+            calibrate_latency, or a folder of once-for-all lookup tables (<px>_lookup_table.yaml).
         precision: of the network; by default that of a .tflite file, and uint8 of anything else.
         runtime: software on the device, by default the device's usual one. Of pixel2 a version of TensorFlow Lite:
             tflite-2019-v3 (of the MobileNetV3 authors, the default), tflite-2019, tflite-2018, or xnnpack-2020 (float32
@@ -48,6 +52,9 @@ class PredictLatencyConfig:
         supernet: run folder with the classes, anchors and widths that a subnet belongs to; by default a detector of 80
             classes is assumed.
         space: search space of a subnet without --supernet, a YAML file or the name of one that is shipped.
+        candidates: scores above the threshold in an image, over all classes, which decide what regular NMS costs;
+            by default two for each anchor are assumed.
+        safety: standard errors to stay above the expected latency, for the bound that is printed beside it.
     """
 
     model: str
@@ -56,6 +63,13 @@ class PredictLatencyConfig:
     runtime: str | None = None
     supernet: str | None = None
     space: str = "ssdlite_mbv3"
+    candidates: float | None = None
+    safety: float = 1.0
+
+    def __post_init__(self) -> None:
+        checked_safety(self.safety)
+        if self.candidates is not None and not self.candidates >= 0:
+            raise ValueError(f"expected candidates >= 0, found {self.candidates}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,19 +80,27 @@ class NamedPrediction:
         name: which of several it is: the "smallest" or "largest" subnet of a supernet; else empty.
         prediction: its latency.
         uncounted_ops: number of ops in a `.tflite` file that the prediction leaves out, by name.
+        layer_of_op: for each op of a `.tflite` file, the index of the layer that it is (a part of), or None.
     """
 
     name: str
     prediction: LatencyPrediction
     uncounted_ops: Mapping[str, int]
+    layer_of_op: tuple[int | None, ...] = ()
+
+    def at_most_ms(self, safety: float) -> float:
+        """What the network does not exceed, so many standard errors above the expected latency."""
+        return self.prediction.at_most_ms(safety)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
     layers: tuple[Layer, ...]
+    tail: DetectionTail = field(default_factory=DetectionTail)
     precision: Precision = "uint8"
     name: str = ""
     uncounted_ops: Mapping[str, int] = field(default_factory=dict)
+    layer_of_op: tuple[int | None, ...] = ()
 
 
 def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]:
@@ -93,8 +115,13 @@ def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]
 
 def _predict(config: PredictLatencyConfig, network: _Network) -> NamedPrediction:
     model = latency_model(config.device, precision=config.precision or network.precision, runtime=config.runtime)
-    prediction = model.predict(network.layers)
-    return NamedPrediction(name=network.name, prediction=prediction, uncounted_ops=network.uncounted_ops)
+    tail = network.tail if config.candidates is None else network.tail.with_candidates(config.candidates)
+    return NamedPrediction(
+        name=network.name,
+        prediction=model.predict(network.layers, tail),
+        uncounted_ops=network.uncounted_ops,
+        layer_of_op=network.layer_of_op,
+    )
 
 
 def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
@@ -108,7 +135,7 @@ def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
     if config.supernet is not None:
         raise ValueError(f"expected --supernet with a subnet alone, found it with {path}; leave it out")
     if path.is_dir():
-        return _of_run_folder(path)
+        return _of_run_folder(path, config.precision)
     if path.suffix == ".tflite":
         return (_of_tflite(path, config.precision),)
     if path.suffix == ".config":
@@ -116,32 +143,45 @@ def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
     raise ValueError(f"{kinds}, found {path}")
 
 
-def _of_run_folder(path: Path) -> tuple[_Network, ...]:
+def _of_run_folder(path: Path, precision: Precision | None) -> tuple[_Network, ...]:
     description = read_description(path)
     if description.subnet is not None:
-        return (_Network(layers=description.shipped_plan(description.subnet).layers),)
+        return (_of_description(description, description.subnet, precision),)
     space = description.detector.space
     return tuple(
-        _Network(layers=description.shipped_plan(subnet).layers, name=name)
+        replace(_of_description(description, subnet, precision), name=name)
         for name, subnet in (("smallest", space.smallest()), ("largest", space.largest()))
     )
+
+
+def _of_description(description: ModelDescription, subnet: SubnetConfig, precision: Precision | None) -> _Network:
+    """The file that a subnet becomes; its ops behind the layers differ with the precision."""
+    plan = description.shipped_plan(subnet)
+    tail = detection_tail(plan, description.postprocess, precision=precision or "uint8")
+    return _Network(layers=plan.layers, tail=tail)
 
 
 def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     if config.supernet is not None:
         description = read_description(config.supernet)
         check_subnet(subnet, description.detector.space, of=config.supernet)
-        return _Network(layers=description.shipped_plan(subnet).layers)
+        return _of_description(description, subnet, config.precision)
     logger.warning(
         "assuming a detector of %d classes in the space %s; --supernet RUN_FOLDER gives the real one",
         COCO_CLASSES,
         config.space,
     )
     space = read_space(config.space)
-    anchor_sizes = space.own_anchors or space.stock_anchors()
     check_subnet(subnet, space, of=config.space)
-    detector = DetectorConfig.of(space, num_classes=COCO_CLASSES, anchor_sizes=anchor_sizes)
-    return _Network(layers=detector_plan(detector, subnet).folded().layers)
+    description = ModelDescription(
+        detector=DetectorConfig.of(
+            space, num_classes=COCO_CLASSES, anchor_sizes=space.own_anchors or space.stock_anchors()
+        ),
+        subnet=subnet,
+        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, COCO_CLASSES + 1)),
+        postprocess=PostProcessConfig(),
+    )
+    return _of_description(description, subnet, config.precision)
 
 
 def _of_ofa_files(net_config: Path) -> _Network:
@@ -161,4 +201,10 @@ def _of_tflite(path: Path, precision: Precision | None) -> _Network:
     network = read_tflite(path)
     if precision not in (None, network.precision):
         logger.warning("%s is a %s network; predicting it as %s", path, network.precision, precision)
-    return _Network(layers=network.layers, precision=network.precision, uncounted_ops=network.uncounted_ops)
+    return _Network(
+        layers=network.layers,
+        tail=network.tail,
+        precision=network.precision,
+        uncounted_ops=network.uncounted_ops,
+        layer_of_op=network.layer_of_op,
+    )

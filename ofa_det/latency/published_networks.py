@@ -95,7 +95,9 @@ def mobilenet_v2(width_mult: float, resolution: int) -> LayerPlan:
     return _classified(builder, resolution)
 
 
-def mobilenet_v3(size: str, width_mult: float = 1.0, resolution: int = 224, minimalistic: bool = False) -> LayerPlan:
+def mobilenet_v3(
+    size: str, width_mult: float = 1.0, resolution: int = 224, *, minimalistic: bool = False, halved: bool = False
+) -> LayerPlan:
     """MobileNetV3 (Howard et al. 2019, tables 1 and 2).
 
     Args:
@@ -103,12 +105,17 @@ def mobilenet_v3(size: str, width_mult: float = 1.0, resolution: int = 224, mini
         width_mult: factor on all widths but that of the layer after the pool.
         resolution: side of the input, in pixels.
         minimalistic: the variant with 3x3 kernels and ReLU alone, without squeeze-excite.
+        halved: half the channels in all that follows the expansion of the first block of stride 32, as detectors have
+            it (section 6.3).
     """
     rows, last, mix = (_V3_LARGE, 960, 1280) if size == "large" else (_V3_SMALL, 576, 1024)
     smooth: Activation = "relu" if minimalistic else "hswish"
     builder = _stemmed(resolution, make_divisible(16 * width_mult), smooth)
     in_width = 16
-    for i, (kernel_size, expanded, width, gated, hswish, stride) in enumerate(rows):
+    coarse = len(rows) - 3  # The first block of stride 32.
+    for i, (kernel_size, expanded, full_width, gated, hswish, stride) in enumerate(rows):
+        width = full_width // 2 if halved and i >= coarse else full_width
+        expanded = expanded // 2 if halved and i > coarse else expanded
         # The authors' code keeps the expand ratio, not the expanded width, when widths are scaled.
         scaled = make_divisible(builder.channels(builder.last) * expanded / in_width)
         in_width = width
@@ -122,6 +129,7 @@ def mobilenet_v3(size: str, width_mult: float = 1.0, resolution: int = 224, mini
             squeezed=make_divisible(scaled / 4) if gated and not minimalistic else 0,
             expand=scaled != builder.channels(builder.last),
         )
+    last = last // 2 if halved else last
     builder.append("last", "conv", make_divisible(last * width_mult), activation=smooth)
     builder.append("pool", "pool")
     builder.append("mix", "conv", mix, activation=smooth)

@@ -11,9 +11,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
 
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer, LayerKind, Shape
 from ofa_det.latency.latencies import Precision
+from ofa_det.latency.postprocessing import (
+    POSTPROCESS_OP,
+    DetectionTail,
+    Suppression,
+    TailKind,
+    TailOp,
+    new_suppression,
+)
 
 _OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _KERNELS: Final[Mapping[str, LayerKind]] = {
@@ -42,6 +52,16 @@ _PASSES: Final[Mapping[str, LayerKind]] = {
     "CONCATENATION": "concat",
 }
 
+# What works on lists of boxes and scores, or passes features on in another form.
+_TAIL: Final[Mapping[str, TailKind]] = {
+    "RESHAPE": "reshape",
+    "CONCATENATION": "concat",
+    "QUANTIZE": "quantize",
+    "DEQUANTIZE": "dequantize",
+    "LOGISTIC": "sigmoid",
+    "SOFTMAX": "sigmoid",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TfliteNetwork:
@@ -50,14 +70,17 @@ class TfliteNetwork:
     Args:
         layers: the ops that the latency model counts, in the file's order, named after their output tensors. An
             activation that is an op of its own is the `activation` of the layer before it, as in a layer plan.
+        tail: ops over lists of boxes and scores, and TFLite_Detection_PostProcess.
         precision: "uint8" if most multiply-accumulates are on 8-bit activations, signed or not.
-        uncounted_ops: number of the other ops by name: copies (RESHAPE, QUANTIZE, a CONCATENATION other than of the
-            channels of feature maps), custom ops, and whatever has no published cost.
+        uncounted_ops: number of the other ops by name: whatever there is no cost for.
+        layer_of_op: for each op of the graph, the index of the layer that it is (a part of), or None.
     """
 
     layers: tuple[Layer, ...]
+    tail: DetectionTail
     precision: Precision
     uncounted_ops: Mapping[str, int]
+    layer_of_op: tuple[int | None, ...]
 
     @property
     def macs(self) -> int:
@@ -111,23 +134,60 @@ class _GraphReader:
         self._layer_of_tensor: dict[int, int] = {}
         self._variables = {int(tensor) for tensor in self._graph.inputs}
         self._uncounted: Counter[str] = Counter()
+        self._tail: list[TailOp] = []
+        self._suppression: Suppression | None = None
+        self._layer_of_op: list[int | None] = []
         self._macs_by_precision: Counter[Precision] = Counter()
 
     def read(self) -> TfliteNetwork:
         for op in self._graph.operators:
             name = self._op_name(op)
+            is_layer = True
             if name in _KERNELS:
                 self._append_kernel(op, _KERNELS[name])
             elif not self._folds_into_producer(op, name):
-                if self._is_pass(op, name):
+                is_layer = self._is_pass(op, name)
+                if is_layer:
                     self._append_pass(op, _PASSES[name])
                 else:
-                    self._uncounted[name] += 1
+                    self._append_to_tail(op, name)
+            self._layer_of_op.append(self._layer_of_tensor.get(int(op.outputs[0])) if is_layer else None)
             # Weights may come out of a DEQUANTIZE (float16 files); only what depends on the input is a variable.
             if not self._variables.isdisjoint(map(int, op.inputs)):
                 self._variables.update(map(int, op.outputs))
         precision: Precision = max(self._macs_by_precision, key=self._macs_by_precision.__getitem__, default="float32")
-        return TfliteNetwork(layers=tuple(self._layers), precision=precision, uncounted_ops=dict(self._uncounted))
+        return TfliteNetwork(
+            layers=tuple(self._layers),
+            tail=DetectionTail(ops=tuple(self._tail), suppression=self._suppression),
+            precision=precision,
+            uncounted_ops=dict(self._uncounted),
+            layer_of_op=tuple(self._layer_of_op),
+        )
+
+    def _append_to_tail(self, op: Any, name: str) -> None:
+        if name == POSTPROCESS_OP:
+            self._suppression = self._suppression_of(op)
+        elif name in _TAIL:
+            if self._variables_of(op):  # Weights of a float16 file are dequantized once.
+                output = op.outputs[0]
+                self._tail.append(TailOp(name=self._tensor_name(output), kind=_TAIL[name], elements=self._size(output)))
+        else:
+            self._uncounted[name] += 1
+
+    def _suppression_of(self, op: Any) -> Suppression:
+        """The attributes of the post-processing op; those that a file leaves out have the kernel's defaults."""
+        found = {}
+        if op.customOptions is not None and len(op.customOptions):
+            found = flexbuffers.GetRoot(bytearray(bytes(op.customOptions))).AsMap.Value
+        postprocess = PostProcessConfig(
+            score_threshold=min(1.0, max(0.0, float(found.get("nms_score_threshold", 0.0)))),
+            iou_threshold=min(1.0, max(0.0, float(found.get("nms_iou_threshold", 0.6)))),
+            max_detections=int(found.get("max_detections", 100)),
+            detections_per_class=int(found.get("detections_per_class", 100)),
+            regular_nms=bool(found.get("use_regular_nms", False)),
+        )
+        _, anchors, columns = (1, 0, 0, *self._shape(op.inputs[1]))[-3:]
+        return new_suppression(anchors, max(1, columns), postprocess)
 
     def _is_pass(self, op: Any, name: str) -> bool:
         """Whether an op walks over feature maps; what joins and scores the lists (1, A, C) is post-processing."""

@@ -36,6 +36,26 @@ PRIOR_PROBABILITY = 0.01
 """Class probability of an untrained detector (Focal Loss, section 3.3)."""
 
 
+def activate(layer: Layer, features: Tensor) -> Tensor:
+    """The activation of a layer, in place."""
+    return _ACTIVATIONS[layer.activation](features)
+
+
+def combine(layer: Layer, inputs: list[Tensor]) -> Tensor:
+    """A layer without weights and without its activation."""
+    if layer.kind == "pool":
+        return inputs[0].mean(dim=(2, 3), keepdim=True)
+    if layer.kind == "multiply":
+        return inputs[0] * inputs[1]
+    if layer.kind == "add":
+        return torch.stack(inputs).sum(0) if len(inputs) > 2 else inputs[0] + inputs[1]
+    if layer.kind == "concat":
+        return torch.cat(inputs, dim=1)
+    if layer.kind == "resize":
+        return F.interpolate(inputs[0], scale_factor=RESIZE_FACTOR, mode="nearest")
+    raise ValueError(f"expected a layer without weights, found {layer.kind!r} in {layer.name!r}")
+
+
 class Convolution(Protocol):
     """What a network has under the name of a weighted layer."""
 
@@ -113,8 +133,7 @@ class DetectionNetwork(nn.Module, ABC):
         wanted = [plan.level_features[level] for level in feature_levels]
         values = {IMAGES: images.contiguous(memory_format=torch.channels_last)}
         for layer, freed in zip(plan.layers, plan.last_reads, strict=True):
-            activate = _ACTIVATIONS[layer.activation]
-            values[layer.name] = activate(self._run(layer, [values[name] for name in layer.inputs]))
+            values[layer.name] = self._activate(layer, self._run(layer, [values[name] for name in layer.inputs]))
             for name in freed:
                 if name not in wanted:
                     del values[name]
@@ -128,20 +147,16 @@ class DetectionNetwork(nn.Module, ABC):
 
     def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
         """One layer without its activation."""
-        if layer.kind == "pool":
-            return inputs[0].mean(dim=(2, 3), keepdim=True)
-        if layer.kind == "multiply":
-            return inputs[0] * inputs[1]
-        if layer.kind == "add":
-            return torch.stack(inputs).sum(0) if len(inputs) > 2 else inputs[0] + inputs[1]
-        if layer.kind == "concat":
-            return torch.cat(inputs, dim=1)
-        if layer.kind == "resize":
-            return F.interpolate(inputs[0], scale_factor=RESIZE_FACTOR, mode="nearest")
+        if not layer.has_weights:
+            return combine(layer, inputs)
         module = self._by_layer[layer.name]
         weight, bias = self._by_layer[layer.weights_of or layer.name].weights(layer)
         features = convolve(inputs[0], weight, bias, layer)
         return features if module.norm is None else cast(Tensor, module.norm(features))
+
+    def _activate(self, layer: Layer, features: Tensor) -> Tensor:
+        """What a layer gives: the last station of the walk, where quantization looks on and steps in."""
+        return activate(layer, features)
 
     def _check(self, subnet: SubnetConfig) -> None:
         if subnet not in self.subnets:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 
 from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.detector import detector_plan
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.model_file import MODEL_FILE, description_header, read_description
 from ofa_det.models.network import DetectionNetwork, Detector
@@ -44,6 +47,7 @@ def load_detector(run_folder: str | Path) -> Trained[Detector]:
             f"expected a detector in {run_folder}, found a supernet; search a subnet and fine-tune it with "
             "train_det --supernet --subnet"
         )
+    _check_has_weights(run_folder, description)
     return _load(run_folder, Detector(description.detector, description.subnet), description)
 
 
@@ -57,12 +61,26 @@ def load_supernet(run_folder: str | Path) -> Trained[Supernet]:
     description = read_description(run_folder)
     if description.subnet is not None:
         raise ValueError(f"expected a supernet in {run_folder}, found a detector of one subnet")
+    _check_has_weights(run_folder, description)
     return _load(run_folder, Supernet(description.detector), description)
+
+
+def _check_has_weights(run_folder: str | Path, description: ModelDescription) -> None:
+    """Refuses a network that its file cannot fill, before memory is taken for it: the header is only a claim."""
+    path = Path(run_folder) / MODEL_FILE
+    stated = detector_plan(description.detector, description.subnet or description.detector.space.largest()).parameters
+    with safe_open(path, framework="numpy") as file:
+        held = sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 - no mapping
+    if held < stated:
+        raise ValueError(f"expected {stated} weights in {path}, as its header states, found {held}; train it anew")
 
 
 def _load(run_folder: str | Path, network: NetworkT, description: ModelDescription) -> Trained[NetworkT]:
     path = Path(run_folder) / MODEL_FILE
-    found, expected = load_file(path), network.state_dict()
+    try:
+        found, expected = load_file(path), network.state_dict()
+    except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have.
+        raise ValueError(f"expected weights in {path}, found {error}; train it anew") from error
     for key in sorted(found.keys() | expected.keys()):
         shapes = [tuple(state[key].shape) if key in state else "none" for state in (expected, found)]
         if shapes[0] != shapes[1]:

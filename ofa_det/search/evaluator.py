@@ -16,6 +16,7 @@ class Evaluator:
     Args:
         description: of the supernet.
         latency: predicted time of a subnet, in ms.
+        at_most: the time that the cap is compared with, in ms: the predicted one and so many standard errors.
         latency_cap_ms: the cap, in ms.
         log: of this search, which is asked for AP first; takes the evaluations.
         measured: AP of the supernet's subnets, which is asked second; takes what is measured.
@@ -27,6 +28,7 @@ class Evaluator:
         description: ModelDescription,
         *,
         latency: Latency,
+        at_most: Latency,
         latency_cap_ms: float,
         log: EvaluationLog,
         measured: MeasuredAp,
@@ -34,6 +36,7 @@ class Evaluator:
     ) -> None:
         self._description = description
         self._latency = latency
+        self._at_most = at_most
         self._cap_ms = latency_cap_ms
         self._log = log
         self._measured = measured
@@ -46,7 +49,7 @@ class Evaluator:
             ValueError: a subnet that is not of the space or breaks the cap.
         """
         space = self._description.detector.space
-        if wrong := [s for s in subnets if s not in space or self._latency(s) > self._cap_ms]:
+        if wrong := [s for s in subnets if s not in space or self._at_most(s) > self._cap_ms]:
             raise ValueError(
                 f"expected subnets of the space within {self._cap_ms:g} ms from the strategy, found {wrong[0]}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ofa_det.arch.layers import Layer
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import EVALUATIONS_FILE, MEASURED_FOLDER, Evaluation, EvaluationLog, MeasuredAp
 from ofa_det.artefacts.ledger import Ledger
@@ -19,8 +20,9 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.holdout import open_fit_and_holdout
 from ofa_det.evaluation.subnets import SubnetScorer
-from ofa_det.latency.latencies import LatencyPrediction, Precision
+from ofa_det.latency.latencies import Estimate, LatencyPrediction, Precision, checked_safety
 from ofa_det.latency.model import LatencyModel, latency_model
+from ofa_det.latency.postprocessing import DetectionTail, detection_tail
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.run_folder import load_supernet
 from ofa_det.search.evaluator import Evaluator
@@ -39,8 +41,10 @@ class SearchConfig:
         supernet: run folder of a supernet that was trained with data.holdout_fraction above 0.
         data: the data set it was trained on; the part of the training images that it held out gives the AP, and the
             validation images are not read. The held-out fraction is the supernet's.
-        latency_cap_ms: predicted latency that no subnet may exceed, in ms.
-        device: phone that the latency is of.
+        latency_cap_ms: latency that no subnet may exceed, post-processing included, in ms.
+        safety: standard errors of the prediction by which every subnet stays below the cap; 0 compares the expected
+            latency alone.
+        device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
         precision: of the network on the phone, uint8 or float32.
         runtime: of the phone; by default the device's newest with published figures.
         calibration_images: training images for each candidate's batch-norm statistics.
@@ -55,6 +59,7 @@ class SearchConfig:
     supernet: str
     data: DataConfig
     latency_cap_ms: float
+    safety: float = 1.0
     device: str = "pixel2"
     precision: Precision = "uint8"
     runtime: str | None = None
@@ -68,6 +73,7 @@ class SearchConfig:
     def __post_init__(self) -> None:
         if not self.latency_cap_ms > 0:
             raise ValueError(f"expected latency_cap_ms > 0, found {self.latency_cap_ms}")
+        checked_safety(self.safety)
         if self.calibration_images < 2:
             raise ValueError(f"expected calibration_images >= 2, found {self.calibration_images}")
 
@@ -112,12 +118,22 @@ def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, pro
     scorer = SubnetScorer(description, calibration=fit, calibration_images=config.calibration_images, scored=holdout)
     network = trained.network.to(checked_accelerator(config.accelerator))
 
+    def shipped(subnet: SubnetConfig) -> tuple[tuple[Layer, ...], DetectionTail]:
+        plan = description.shipped_plan(subnet)
+        return plan.layers, detection_tail(plan, description.postprocess, precision=config.precision)
+
     @cache
+    def estimate(subnet: SubnetConfig) -> Estimate:
+        return model.estimate(*shipped(subnet))
+
     def latency_ms(subnet: SubnetConfig) -> float:
-        return model.predict(description.shipped_plan(subnet).layers).mean_ms
+        return estimate(subnet).mean_ms
+
+    def at_most_ms(subnet: SubnetConfig) -> float:
+        return estimate(subnet).at_most_ms(config.safety)
 
     new_strategy = strategy or partial(Evolution, config=config.evolution, seed=config.seed)
-    asking = new_strategy(space, latency=latency_ms, latency_cap_ms=config.latency_cap_ms)
+    asking = new_strategy(space, latency=at_most_ms, latency_cap_ms=config.latency_cap_ms)
     if (output / EVALUATIONS_FILE).exists() and not config.resume:
         raise ValueError(f"expected no {EVALUATIONS_FILE} in {output}, found one; pass --resume or another --output")
     measured = _measured_identity(config, fit, holdout)
@@ -125,13 +141,14 @@ def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, pro
     evaluate = Evaluator(
         description,
         latency=latency_ms,
+        at_most=at_most_ms,
         latency_cap_ms=config.latency_cap_ms,
         measured=MeasuredAp(Path(config.supernet) / MEASURED_FOLDER, measured),
         log=EvaluationLog(Ledger.open(output / EVALUATIONS_FILE, identity)),
         measure=partial(scorer.aps, network),
     )
     evaluations = _search(asking, evaluate, progress)
-    prediction = model.predict(description.shipped_plan(best_evaluation(evaluations).subnet).layers)
+    prediction = model.predict(*shipped(best_evaluation(evaluations).subnet))
     best = write_report(output, evaluations, prediction, config.latency_cap_ms)
     return SearchResult(best=best, evaluations=tuple(evaluations), latency=prediction, holdout_images=len(holdout))
 
@@ -165,6 +182,7 @@ def _latency_identity(config: SearchConfig, model: LatencyModel, largest_ms: flo
     """What decides which subnets keep the cap."""
     return {
         "latency_cap_ms": config.latency_cap_ms,
+        "safety": config.safety,
         "latency_model": f"{model.device} {model.precision} {model.runtime}",
         "largest_subnet_ms": largest_ms,  # Another fit of the same name predicts another latency.
     }

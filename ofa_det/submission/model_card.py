@@ -109,10 +109,20 @@ def _latency(facts: SubmissionFacts) -> Sequence[str]:
         f"Predicted, not measured: **{latency}** ({latency.device}, runtime {latency.runtime}, {latency.precision}, "
         f"{latency.threads} thread; without {latency.excluded}). The error is one standard error of predictions for "
         "network families that the model was not fitted to.",
+        *_basis(latency),
         "",
         f"OVIC's frontier of April 2020 has {on_frontier:.1f} AP at that latency on COCO; this file is "
         f"{distance:+.1f} from it on the data above, which compares only if that data is COCO's.",
     )
+
+
+def _basis(latency: LatencyEntry) -> Sequence[str]:
+    """What the prediction rests on, and what lies outside of it."""
+    lines = [f"- The error rests on {latency.rests_on}."] if latency.rests_on else []
+    if latency.postprocessing_ms:
+        lines.append(f"- Post-processing is {latency.postprocessing_ms:.1f} ms of it.")
+    lines += [f"- Extrapolated: {note}." for note in latency.extrapolated]
+    return ("", *lines) if lines else ()
 
 
 def _making(facts: SubmissionFacts) -> Sequence[str]:

@@ -122,7 +122,7 @@ def _latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
     if manifest is not None and manifest.latency is not None:
         return manifest.latency
     network = read_tflite(model)
-    return latency_model(precision=network.precision).predict(network.layers).entry()
+    return latency_model(precision=network.precision).predict(network.layers, network.tail).entry()
 
 
 def _refuse_another_model(folder: Path, file_name: str, content: bytes) -> None:

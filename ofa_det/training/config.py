@@ -11,11 +11,12 @@ from ofa_det.data.sampling import SamplingConfig
 from ofa_det.data.splits import DataConfig
 from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import LossConfig
+from ofa_det.training.quantization import QuantizeConfig
 from ofa_det.training.schedule import ScheduleConfig
 from ofa_det.training.teaching import TeacherConfig
 
 OF_THE_SUPERNET = ("space", "anchors", "postprocess")
-"""Options that come with a supernet."""
+"""Options that come with a supernet, or with a detector that trains with quantization."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class TrainConfig:
         losses: kind and weights of the losses.
         teacher: stored labels of a larger detector, beside or instead of annotations.
         schedule: length and pace.
+        quantize: training of a detector with the rounding of its int8 file.
         postprocess: how outputs become detections, in validation, search, and the exported file.
         num_workers: processes of each rank that prepare batches; 0 prepares them in the main process.
         cache_mb: memory of each rank for decoded training images, in 10^6 bytes, which its workers share; none is kept
@@ -69,6 +71,7 @@ class TrainConfig:
     losses: LossConfig = field(default_factory=LossConfig)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
     postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
     num_workers: int = 1
     cache_mb: int = 0
@@ -86,7 +89,15 @@ class TrainConfig:
             found = len(self.schedule.phases)
             raise ValueError(f"expected no schedule.phases with --subnet, which has no choices to open, found {found}")
         if self.supernet is not None:
-            self._expect_defaults((*OF_THE_SUPERNET, "pretrained"))
+            self._expect_defaults((*OF_THE_SUPERNET, "pretrained"), owner="--supernet")
+        if self.quantize.detector is not None:
+            others = ("supernet", "subnet", "pretrained", "resolutions")
+            self._expect_defaults((*OF_THE_SUPERNET, *others), owner="--quantize.detector")
+            if self.schedule.phases or self.schedule.precision != "32-true":
+                raise ValueError(
+                    "expected no schedule.phases and precision 32-true with --quantize.detector, found "
+                    f"{len(self.schedule.phases)} phases and {self.schedule.precision}"
+                )
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
@@ -96,8 +107,13 @@ class TrainConfig:
         for step in self.schedule.first_steps:
             self.schedule.losses_at(step, self.losses)  # Refuses now what would end the training at a later phase.
 
-    def _expect_defaults(self, names: tuple[str, ...]) -> None:
+    @property
+    def trains_space(self) -> bool:
+        """Whether a whole space trains, and not one detector."""
+        return self.subnet is None and self.quantize.detector is None
+
+    def _expect_defaults(self, names: tuple[str, ...], *, owner: str) -> None:
         for option in fields(self):
             default = option.default_factory() if callable(option.default_factory) else option.default
             if option.name in names and getattr(self, option.name) != default:
-                raise ValueError(f"expected no --{option.name} with --supernet, which has its own, found one")
+                raise ValueError(f"expected no --{option.name} with {owner}, which has its own, found one")

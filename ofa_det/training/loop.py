@@ -21,12 +21,14 @@ from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.losses import DetectionLosses
 from ofa_det.detection.targets import AnchorGrid
 from ofa_det.elastic.synchronised import synchronise_batch_norm
+from ofa_det.models.fake_quantization import QuantizedDetector
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.ranks import Ranks
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.parts import DeferredNormaliser, add_up, parts_of
+from ofa_det.training.quantization import move_ranges
 from ofa_det.training.reordering import sort_for_phase
 from ofa_det.training.schedule import ScheduleConfig, StepSubnets
 from ofa_det.training.state import CHECKPOINT_FILE, TrainingState, WeightAverage
@@ -79,6 +81,8 @@ def run_loop(
         for step, batch in zip(range(first_step, schedule.num_steps), batches(first_step), strict=True):
             if schedule.sorts_channels_at(step):
                 sort_for_phase(cast(Supernet, network), state.average, state.optimizer)
+            if isinstance(network, QuantizedDetector):
+                move_ranges(network, config.quantize, step, schedule.num_steps, ranks)
             losses = step_once(step, batch.to(fabric.device))
             state.average.update(network, schedule.ema_decay_at(step))
             report.trained(step, losses)

@@ -37,14 +37,16 @@ from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
+from ofa_det.models.fake_quantization import QuantizedDetector
 from ofa_det.models.launch import launch
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.ranks import Ranks
-from ofa_det.models.run_folder import load_supernet, save_model
+from ofa_det.models.run_folder import load_detector, load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
 from ofa_det.training.loop import run_loop, step_subnets
+from ofa_det.training.quantization import quantized_to_train, save_quantized
 from ofa_det.training.state import CHECKPOINT_FILE
 from ofa_det.training.teaching import TaughtImages, open_taught, with_share
 from ofa_det.training.validation import Validator
@@ -113,22 +115,35 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         identity={
             "model": description,
             "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
+            "detector_sha256": None if config.quantize.detector is None else model_sha256(config.quantize.detector),
         },
         fabric=fabric,
         batches=lambda first_step: _batches(config, network, images, first_step, ranks),
         validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets, draws=ranks.first),
         progress=progress,
     )
-    if ranks.first:
+    if ranks.first and isinstance(averaged, QuantizedDetector):
+        save_quantized(run_folder, description, averaged)
+    elif ranks.first:
         save_model(run_folder, description, _shipped(averaged, description.subnet, config, dataset))
     fabric.barrier()  # What follows on any rank may read the model.
     return TrainResult(model_file=run_folder / MODEL_FILE, description=description)
 
 
 def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionNetwork, ModelDescription]:
-    """The network to train, and what it is: a supernet, a subnet of a trained one, or a subnet from scratch."""
+    """The network to train, and what it is: a supernet, a subnet of a trained one or from scratch, or a detector."""
     subnet = None if config.subnet is None else read_subnet(config.subnet)
     training_images = dataset.fingerprint()
+    if config.quantize.detector is not None:
+        whole = load_detector(config.quantize.detector)
+        check_categories(
+            dataset.categories,
+            whole.description.categories,
+            source=config.data.train_annotations,
+            of=config.quantize.detector,
+        )
+        quantized = quantized_to_train(whole, dataset, calibration_images=config.calibration_images)
+        return quantized, replace(whole.description, training_images=training_images)
     if config.supernet is not None and subnet is not None:
         trained = load_supernet(config.supernet)
         expected = trained.description.categories
@@ -175,7 +190,7 @@ def _shipped(
 
 def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     """Images to train on and to validate on; a supernet leaves those for the search alone and is watched on them."""
-    if config.subnet is None and config.data.holdout_fraction > 0:
+    if config.trains_space and config.data.holdout_fraction > 0:
         fit, holdout = open_splits(config.data, ["fit", "holdout"])
         return fit, holdout
     training, validation = open_splits(config.data, ["train", "val"])
@@ -226,7 +241,7 @@ def _repeat_factors(config: TrainConfig, images: TaughtImages) -> NDArray[np.flo
 def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
     """What `config.yaml` will hold; a continued run must have the options it began with."""
     path = run_folder / CONFIG_FILE
-    left_out = OF_THE_SUPERNET if config.supernet is not None else ()
+    left_out = () if config.supernet is None and config.quantize.detector is None else OF_THE_SUPERNET
     complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
     begun, finished = (run_folder / CHECKPOINT_FILE).exists(), (run_folder / MODEL_FILE).exists()
     if (begun or finished) and not config.resume:

@@ -64,7 +64,7 @@ def test_manifest_with_too_few_classes_is_refused(write_detector, write_manifest
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"input_type": schema.TensorType.INT8}, "uint8 or float32 input"),
+        ({"input_type": schema.TensorType.INT16}, "uint8, int8 or float32 input"),
         ({"input_shape": (1, 6, 8, 1)}, "one image input"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from export.operators import ENDING, expected_operators, float_operators, operators
 
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
@@ -118,5 +119,9 @@ def test_the_file_has_the_layers_of_the_plan(trained, images, quantized):
     assert model.predict(network.layers).mean_ms == pytest.approx(model.predict(plan.layers).mean_ms, rel=1e-6)
     if not quantized:
         assert max(converted.verification["box_code_error"], converted.verification["score_error"]) < 1e-5
+        assert operators(converted.content) == expected_operators(plan, input_type="float32")
     else:
         assert min(converted.verification["box_code_sqnr_db"], converted.verification["score_sqnr_db"]) > 15
+        assert operators(converted.content) == expected_operators(plan, input_type="uint8")
+        assert float_operators(converted.content) == set(ENDING)
+        assert {layer.name for layer in converted.layers} == {layer.name for layer in plan.layers}

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load_file
 
 from ofa_det.artefacts.manifest import MANIFEST_FILE, Manifest, read_manifest
-from ofa_det.artefacts.records import read_record, write_record
+from ofa_det.artefacts.records import read_record, to_plain, write_record
+from ofa_det.data.loading import image_batches
 from ofa_det.data.splits import open_split
 from ofa_det.evaluation.predictors import model_categories, open_predictor
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.torch_detector import TorchDetector
-from ofa_det.export.config import ExportConfig
+from ofa_det.export.config import EndingConfig, ExportConfig
 from ofa_det.export.run import export
 from ofa_det.latency.tflite_file import read_tflite
+from ofa_det.models.activation_ranges import calibrated_ranges
+from ofa_det.models.fake_quantization import write_ranges
 from ofa_det.models.run_folder import save_model
 from ofa_det.submission.validation import validate_submission
 
@@ -29,7 +32,7 @@ def config(trained, shapes_config, tmp_path_factory):
         data=shapes_config,
         output=str(folder / "export"),
         calibration_images=8,
-        verification_images=4,
+        compared_images=4,
     )
 
 
@@ -54,10 +57,10 @@ def test_the_folder_describes_itself(config, result, manifest, trained):
         config.model,
         {"seed": 3, "schedule": {"num_images": 8}},
     )
-    assert manifest.export == asdict(config)
+    assert manifest.export == to_plain(config)
     assert manifest.input.quantization == {"scale": 1 / 128, "zero_point": 128}
     assert manifest.quantization.calibration_images == 8
-    assert manifest.verification["images"] == 4
+    assert manifest.verification["images"] == min(4, len(open_split(config.data, "val")))
     assert manifest.network.categories == trained.description.categories
     assert model_categories(result.model_path) == trained.description.categories
     validate_submission(result.model_path).require(output)
@@ -142,12 +145,95 @@ def test_a_folder_without_a_model_leaves_nothing_behind(config, tmp_path):
 
 
 @pytest.mark.tflite
-def test_a_fall_of_ap_is_warned_of(config, result, tmp_path, caplog, monkeypatch):
-    scores = (replace(result.before, record=replace(result.before.record, AP=ap)) for ap in (0.5, 0.3))
+def test_a_fall_of_ap_is_refused_and_leaves_nothing(config, result, tmp_path, monkeypatch):
+    """But an earlier export, as it was."""
+    scores = (replace(result.before, record=replace(result.before.record, AP=ap)) for ap in (0.5, 0.3) * 2)
     monkeypatch.setitem(export.__globals__, "score", lambda *_args, **_options: next(scores))
-    with caplog.at_level(logging.WARNING):
-        export(replace(config, ap_tolerance=0.1, output=str(tmp_path)), progress=False)
-    assert "AP fell from 0.500 to 0.300" in caplog.text
+    changes = {"format": "tflite-float32", "ap_tolerance": 0.1}
+    with pytest.raises(ValueError, match=r"at most 0\.100 by the export, found 0\.500 before and 0\.300 after on 3 im"):
+        export(replace(config, **changes, output=str(tmp_path / "new")), progress=False)
+    assert not (tmp_path / "new").exists()
+    old = result.model_path.parent
+    before = {path: path.read_bytes() for path in old.iterdir()}
+    with pytest.raises(ValueError, match=r"found 0\.500 before"):
+        export(replace(config, **changes, output=str(old)), progress=False)
+    assert {path: path.read_bytes() for path in old.iterdir()} == before
+
+
+@pytest.mark.tflite
+def test_raw_outputs_are_measured_on_a_sample_and_come_with_their_anchors(config, trained, tmp_path):
+    ending = EndingConfig(kind="raw", iou_threshold=0.4, box_scales=(1.0, 2.0, 1.0, 2.0))
+    changes = {"format": "tflite-float32", "verify": "sample", "verification_images": 2, "ending": ending}
+    found = export(replace(config, **changes, output=str(tmp_path)), progress=False)
+    manifest = read_manifest(found.model_path)
+    anchors = load_file(tmp_path / "anchors.safetensors")["anchors"]
+    assert manifest.accuracy.after.images == 2
+    assert manifest.accuracy.simulated_ap is None
+    assert found.after.ap == pytest.approx(found.before.ap, abs=1e-4)
+    assert manifest.postprocess.iou_threshold == 0.4
+    assert [output.name for output in manifest.outputs] == ["box_codes", "scores"]
+    assert anchors.shape == manifest.outputs[0].shape[1:]
+    with pytest.raises(ValueError, match="expected a detector that ends in TFLite_Detection_PostProcess"):
+        open_predictor(found.model_path)
+    export(replace(config, format="tflite-float32", verify="none", output=str(tmp_path)), progress=False)
+    assert not (tmp_path / "anchors.safetensors").exists()
+    assert read_manifest(found.model_path).accuracy is None
+
+
+@pytest.fixture
+def with_ranges(config, trained, tmp_path):
+    """Writes a run folder of a detector that was trained with these ranges; gives the config of its export."""
+
+    def write(ranges):
+        save_model(tmp_path / "qat", trained.description, trained.network)
+        write_ranges(tmp_path / "qat", ranges)
+        changes = {"model": str(tmp_path / "qat"), "output": str(tmp_path / "out"), "format": "tflite-int8-qat"}
+        return replace(config, **changes)
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def ranges(config, trained):
+    resolution = trained.network.subnet.resolution
+    sets = (open_split(config.data, split) for split in ("train", "val"))
+    batches = (batch for part in sets for batch in image_batches(part, size=(resolution,) * 2, batch_size=8))
+    shown = [image for batch in batches for image in batch]
+    return calibrated_ranges(trained.network, shown, rule="mse", score_threshold=0.05)
+
+
+@pytest.mark.tflite
+def test_trained_ranges_go_through_to_the_file(with_ranges, ranges, trained):
+    config = with_ranges(ranges)
+    manifest = read_manifest(export(config, progress=False).model_path)
+    plan = trained.network.plan(trained.network.subnet)
+    for outputs, entries in (
+        (plan.box_outputs, manifest.quantization.box_codes),
+        (plan.score_outputs, manifest.quantization.logits),
+    ):
+        for name, entry in zip(outputs, entries, strict=True):
+            low, high = ranges[name]
+            assert entry["scale"] == pytest.approx((high - low) / 255, rel=1e-5)
+    assert manifest.accuracy.simulated_ap == pytest.approx(manifest.accuracy.after.AP, abs=2e-3)
+    assert manifest.quantization.calibration_images == 0
+    assert "as trained" in manifest.quantization.method
+
+
+@pytest.mark.tflite
+@pytest.mark.parametrize("name", ["backbone.stages.1.0.project", "backbone.last-linear", "neck.extra0.expand"])
+def test_a_range_halved_in_one_layer_is_refused_and_named(with_ranges, ranges, name, tmp_path):
+    low, high = ranges[name]
+    config = with_ranges({**ranges, name: (low / 2, high / 2)})
+    found = rf"found {name.removesuffix('-linear')} with \d+ dB more clipping than rounding"
+    with pytest.raises(ValueError, match=found):
+        export(replace(config, verify="none"), progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_detector_without_trained_ranges_has_no_such_file(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match="expected quantization.json of a quantization-aware training"):
+        export(replace(config, format="tflite-int8-qat", output=str(tmp_path / "out")), progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from export.operators import expected_operators, operators
+from flatbuffers import flexbuffers
 
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.evaluation.torch_detector import TorchDetector
+from ofa_det.export.config import EndingConfig
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import parse_tflite
 
@@ -66,11 +72,25 @@ def test_int8_network_is_close_to_torch(int8):
     assert int8.verification["score_sqnr_db"] > 15
 
 
-def test_levels_and_branches_have_their_own_ranges(int8, trained):
+def test_levels_have_their_own_box_ranges_and_can_all_be_sure(int8, trained):
+    """Logits reach from below the threshold to at least a score of 0.95, whatever the images show on a level."""
     quantization = int8.quantization
-    scales = [entry["scale"] for entry in (*quantization.box_codes, *quantization.logits)]
-    assert len(quantization.box_codes) == len(trained.description.detector.space.levels)
-    assert len(set(scales)) == len(scales) == 2 * len(quantization.box_codes)
+    levels = len(trained.description.detector.space.levels)
+    assert len({entry["scale"] for entry in quantization.box_codes}) == len(quantization.box_codes) == levels
+    assert len(quantization.logits) == levels
+    for entry in quantization.logits:
+        low, high = (entry["scale"] * (end - entry["zero_point"]) for end in (-128, 127))
+        assert low == pytest.approx(np.log(0.05 / 0.95) - 1, abs=entry["scale"])
+        assert high >= np.log(0.95 / 0.05) - entry["scale"]
+
+
+def test_the_worst_layers_are_named(int8, trained):
+    names = {layer.name for layer in int8.plan.layers}
+    assert {layer.name for layer in int8.layers} == names
+    noises = [layer.sqnr_db for layer in int8.layers]
+    assert noises == sorted(noises)
+    assert noises[0] > 15
+    assert [layer.name for layer in int8.quantization.worst_layers] == [layer.name for layer in int8.layers[:5]]
 
 
 @pytest.mark.parametrize("format_", ["float32", "int8"])
@@ -111,16 +131,98 @@ def test_unused_classes_never_fire(format_, trained, request, tmp_path):
         assert set(found.category_ids.tolist()) <= known
 
 
-def test_unused_classes_do_not_stretch_the_logits_range(trained, images):
-    from ofa_det.export.tflite_model import unused_logits
+def test_unused_classes_do_not_stretch_the_logits_range(trained):
+    """They are at its lower end, which is below the threshold."""
+    from ofa_det.export.tflite_model import unused_logit
+    from ofa_det.models.activation_ranges import silent_logit
 
-    detector, columns = trained.network, trained.description.columns
-    batches = [torch.from_numpy((image.transpose(2, 0, 1)[None] - 128.0) / 128.0).float() for image in images]
-    with torch.no_grad():
-        lowest = min(detector(batch, detector.subnet).logits.min() for batch in batches)
-    logits = unused_logits(detector, columns, images, 0.05)
-    silent = float(np.log(0.05 / 0.95)) - 1
-    assert min(logits) == pytest.approx(min(float(lowest), silent), abs=1e-3)
-    assert max(logits) <= silent
+    columns = trained.description.columns
+    assert unused_logit(columns, 0.05) == silent_logit(0.05) == pytest.approx(np.log(0.05 / 0.95) - 1)
     with pytest.raises(ValueError, match="expected a score_threshold > 0"):
-        unused_logits(detector, columns, images, 0.0)
+        unused_logit(columns, 0.0)
+
+
+def test_torch_computes_as_the_file_does(trained, images):
+    """Box codes are within two steps of the file's but for few: roundings that go apart add up over 60 layers."""
+    from ofa_det.export.converted import Recipe
+    from ofa_det.export.tflite_model import make_tflite
+    from ofa_det.models.activation_ranges import calibrated_ranges
+    from ofa_det.models.fake_quantization import QuantizedDetector
+
+    detector = trained.network
+    ranges = calibrated_ranges(detector, images, rule="minmax", score_threshold=0.05)
+    recipe = Recipe(format="tflite-int8-qat", trained_ranges=ranges, ending=EndingConfig(kind="raw"))
+    converted = make_tflite(trained, recipe, [], images)
+    interpreter = Interpreter(model_content=converted.content)
+    interpreter.allocate_tensors()
+    simulated = QuantizedDetector.of(detector, ranges)
+    counts = zip(converted.plan.feature_sizes, converted.plan.anchors_per_cell, strict=True)
+    ends = np.cumsum([0, *(height * width * anchors for (height, width), anchors in counts)])
+    steps = []
+    for image in images:
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image[None])
+        interpreter.invoke()
+        found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])[0][:, [1, 0, 3, 2]]
+        with torch.no_grad():
+            batch = torch.from_numpy((image.transpose(2, 0, 1)[None] - 128.0) / 128.0).float()
+            wanted = simulated(batch, detector.subnet).box_codes[0].numpy()
+        for level, name in enumerate(converted.plan.box_outputs):
+            low, high = ranges[name]
+            part = slice(ends[level], ends[level + 1])
+            steps.append(np.abs(found[part] - wanted[part]).ravel() / ((high - low) / 255))
+    assert np.mean(np.concatenate(steps) < 2.5) > 0.95
+
+
+def test_an_unsigned_file_is_the_signed_one(trained, images, tmp_path):
+    """Compact, with other attributes of the op."""
+    from ofa_det.export.converted import Recipe
+    from ofa_det.export.tflite_model import make_tflite
+
+    ending = EndingConfig(regular_nms=False, max_classes_per_detection=2, box_scales=(5.0, 5.0, 2.5, 2.5))
+    description = replace(trained.description, postprocess=ending.applied_to(trained.description.postprocess))
+    fast = replace(trained, description=description)
+    recipe = Recipe(format="tflite-int8", input_type="int8", classes="compact", ending=ending)
+    converted = make_tflite(fast, recipe, images, images)
+
+    interpreter = Interpreter(model_content=converted.content)
+    interpreter.allocate_tensors()
+    (entry,) = interpreter.get_input_details()
+    assert (entry["dtype"], entry["quantization"]) == (np.int8, (1 / 128, 0))
+    assert operators(converted.content) == expected_operators(converted.plan, input_type="int8")
+    assert not converted.columns.has_unused
+    assert converted.plan.macs == trained.network.plan(trained.network.subnet).macs
+    assert converted.outputs[0].shape == (1, 2 * description.postprocess.max_detections, 4)
+    path = tmp_path / converted.file_name
+    path.write_bytes(converted.content)
+    attributes = flexbuffers.GetRoot(bytearray(_options(converted.content))).AsMap.Value
+    assert {key: attributes[key] for key in ("y_scale", "w_scale", "use_regular_nms", "max_classes_per_detection")} == {
+        "y_scale": 5.0,
+        "w_scale": 2.5,
+        "use_regular_nms": False,
+        "max_classes_per_detection": 2,
+    }
+    # With two classes a box, the first half of the boxes torch finds with one class each.
+    found = TfliteDetector(path).predict(np.stack(images))
+    wanted = TorchDetector(trained.network, description).predict(np.stack(images))
+    for ours, theirs in zip(found, wanted, strict=True):
+        best = theirs.boxes[0]
+        assert np.abs(ours.boxes - best).max(axis=1).min() < 0.1
+
+
+@pytest.mark.parametrize(("format_", "smaller"), [("tflite-float16", 0.6), ("tflite-dynamic", 0.45)])
+def test_light_weights_make_a_small_file(format_, smaller, float32, trained, images):
+    from ofa_det.export.converted import Recipe
+    from ofa_det.export.tflite_model import make_tflite
+
+    converted = make_tflite(trained, Recipe(format=format_), [], images)
+    assert len(converted.content) < smaller * len(float32.content)
+    assert converted.input.dtype == "float32"
+    assert converted.quantization is None
+    assert 0 < converted.verification["score_error"] < 0.1
+    assert operators(converted.content)["TRANSPOSE"] == 0
+
+
+def _options(content: bytes) -> bytes:
+    """Of the last op."""
+    graph = schema.ModelT.InitFromPackedBuf(bytearray(content)).subgraphs[0]
+    return bytes(graph.operators[-1].customOptions)

@@ -26,7 +26,7 @@ def test_features_counted_by_hand():
     assert _nonzero(layers["expand"]) == {
         "pointwise_mmacs": pytest.approx(4 * 4 * 16 * 32 / 1e6),
         "pointwise_melements": pytest.approx(4 * 4 * (16 + 32) / 1e6),
-        "elementwise_melements": pytest.approx(4 * 4 * 32 / 1e6),  # h-swish is an op of its own
+        "hswish_melements": pytest.approx(4 * 4 * 32 / 1e6),  # an op of its own
         "ops": 2,
     }
     assert _nonzero(layers["depthwise"]) == {
@@ -37,6 +37,14 @@ def test_features_counted_by_hand():
     assert _nonzero(layers["gate.pool"]) == {"elementwise_melements": pytest.approx(4 * 32 / 1e6), "ops": 1}
     assert _nonzero(layers["gate.squeeze"]) == {"vector_mweights": pytest.approx(32 * 8 / 1e6), "ops": 1}
     assert _nonzero(layers["add"]) == {"elementwise_melements": pytest.approx(4 * 32 / 1e6), "ops": 1}
+
+
+@pytest.mark.parametrize(("kernel_size", "counted_as"), [(1, 3), (3, 3), (5, 5), (7, 7), (9, 7)])
+def test_depthwise_kernels_are_told_apart(kernel_size, counted_as):
+    builder = PlanBuilder(8)
+    builder.append("depthwise", "depthwise", kernel_size=kernel_size)
+    found = [name for name in _nonzero(builder.layers[0]) if name.endswith("mmacs")]
+    assert found == [f"depthwise{counted_as}_mmacs"]
 
 
 def test_what_grows_a_map_costs_by_the_elements_it_writes():
@@ -52,7 +60,7 @@ def test_zeros_that_same_padding_has_elsewhere_are_an_op_of_their_own(side, stri
         builder = PlanBuilder(side, padding=padding)
         builder.append("conv", "conv", 16, kernel_size=3, stride=stride, activation="hswish")
         difference[padding] = _nonzero(builder.layers[0])
-    extra = {name: value - difference["same"][name] for name, value in difference["symmetric"].items()}
+    extra = {name: value - difference["same"].get(name, 0) for name, value in difference["symmetric"].items()}
     assert {name: value for name, value in extra.items() if value} == (
         {"elementwise_melements": pytest.approx(padded / 1e6), "ops": 1} if padded else {}
     )

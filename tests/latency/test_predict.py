@@ -14,6 +14,7 @@ from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.model_file import MODEL_FILE, description_header
 from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.latency.model import latency_model
+from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 
 SPACE = read_space("ssdlite_mbv3")
@@ -41,6 +42,11 @@ def _predict(model, **choices):
     return predict_latency(PredictLatencyConfig(model=str(model), **choices))
 
 
+def _whole(plan, precision="uint8"):
+    tail = detection_tail(plan, PostProcessConfig(), precision=precision)
+    return latency_model(precision=precision).predict(plan.layers, tail)
+
+
 def _ms(model, **choices):
     (named,) = _predict(model, **choices)
     return named.prediction.mean_ms
@@ -51,10 +57,31 @@ def test_a_run_folder_is_predicted_as_the_file_that_it_becomes(tmp_path):
     (named,) = _predict(_run_folder(tmp_path / "run", description))
     plan = description.shipped_plan(SPACE.smallest())
     assert named.name == ""
-    assert named.prediction == latency_model().predict(plan.layers)
+    assert named.prediction == _whole(plan)
+    assert named.at_most_ms(1) == named.prediction.mean_ms + named.prediction.error_ms
     assert named.prediction.macs == plan.macs
     # Ids 1 and 4 make four score columns, of which two are unused but not free.
-    assert _ms(tmp_path / "run") > _ms(_run_folder(tmp_path / "dense", _description(SPACE.smallest(), ids=(1, 2))))
+    dense = _run_folder(tmp_path / "dense", _description(SPACE.smallest(), ids=(1, 2)))
+    assert _ms(tmp_path / "run", candidates=0) > _ms(dense, candidates=0)
+
+
+def test_a_precision_decides_on_the_ops_behind_the_layers_too(tmp_path):
+    description = _description(SPACE.smallest())
+    (named,) = _predict(_run_folder(tmp_path / "run", description), precision="float32")
+    plan = description.shipped_plan(SPACE.smallest())
+    assert named.prediction == _whole(plan, "float32")
+    kinds = {part.kind for part in named.prediction.layers}
+    assert "DEQUANTIZE" not in kinds
+    assert {"CONCATENATION", "LOGISTIC", "regular NMS"} <= kinds
+
+
+def test_candidates_are_counted_by_the_caller():
+    subnet = str(SPACE.smallest())
+    few, assumed, many = (_ms(subnet, candidates=n) for n in (0, None, 50_000))
+    assert few < assumed < many
+    for wrong, message in (({"candidates": -1}, "candidates >= 0"), ({"safety": -1}, "expected safety >= 0")):
+        with pytest.raises(ValueError, match=message):
+            PredictLatencyConfig(model=subnet, **wrong)
 
 
 def test_a_supernet_has_a_smallest_and_a_largest_subnet(tmp_path):
@@ -76,7 +103,7 @@ def test_a_subnet_is_of_a_supernet_or_of_a_space(tmp_path):
     subnet, description = SPACE.smallest(), _description()
     supernet = _run_folder(tmp_path / "run", description)
     plan = description.shipped_plan(subnet)
-    assert _ms(str(subnet), supernet=supernet) == latency_model().predict(plan.layers).mean_ms
+    assert _ms(str(subnet), supernet=supernet) == _whole(plan).mean_ms
     assert _ms(str(subnet), space="ofa_mbv3_w1.2") > _ms(str(subnet), space="ofa_mbv3_w1.0") > _ms(str(subnet))
     with pytest.raises(ValueError, match=r"expected a subnet of .*run, such as .*, found r160 k3e1 k3e3 "):
         _ms(str(TINY_SPACE.smallest()), supernet=supernet)
@@ -99,7 +126,7 @@ def test_a_space_without_anchors_is_predicted_with_stock_ones(tmp_path, changes,
     sizes = tuple(((0.1, 0.1),) * count for count in counts)
     plan = shipped_plan(DetectorConfig.of(space, num_classes=80, anchor_sizes=sizes), 80, space.smallest(256))
     (named,) = _predict(str(space.smallest(256)), space=str(tmp_path / "space.yaml"))
-    assert named.prediction == latency_model().predict(plan.layers)
+    assert named.prediction == _whole(plan)
 
 
 def test_a_subnet_may_have_any_resolution(tmp_path):
@@ -144,7 +171,8 @@ def test_a_file_has_a_precision_of_its_own(new_graph, tmp_path, caplog):
     graph.op("RESHAPE", [x, graph.tensor((2,))], (1, 64, 8), "boxes")
     path = graph.save(tmp_path / "a.tflite")
     (named,) = _predict(path)
-    assert (named.prediction.precision, named.uncounted_ops) == ("uint8", {"RESHAPE": 1})
+    assert (named.prediction.precision, named.uncounted_ops) == ("uint8", {})
+    assert named.layer_of_op == (0, None)
     assert not caplog.text
     (named,) = _predict(path, precision="float32", runtime="xnnpack-2020")
     assert (named.prediction.precision, named.prediction.runtime) == ("float32", "xnnpack-2020")

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,15 @@ def test_layers_activations_and_precision_are_read(new_graph, tmp_path):
     assert gate.input_shapes == ((8, 5, 5), (8, 1, 1))
     assert project.inputs == ("gate",)
     assert network.precision == "uint8"
-    assert network.uncounted_ops == {"QUANTIZE": 1, "RESHAPE": 1, "DEQUANTIZE": 1, "TFLite_Detection_PostProcess": 1}
+    assert network.uncounted_ops == {}
+    assert [(op.kind, op.elements) for op in network.tail.ops] == [
+        ("quantize", 9 * 9 * 3),
+        ("reshape", 100),
+        ("dequantize", 100),
+    ]
+    assert network.tail.suppression.anchors == 25
+    # QUANTIZE; stem and its hswish; depthwise; pool; excite and its hsigmoid; gate; project; RESHAPE, DEQUANTIZE, op.
+    assert network.layer_of_op == (None, 0, 0, 1, 2, 3, 3, 4, 5, None, None, None)
 
 
 def test_float_activations_make_a_float_network(new_graph, tmp_path):
@@ -105,7 +114,8 @@ def test_only_a_concatenation_of_channels_counts(shapes, axis, counted, new_grap
         assert (layer.kind, layer.output_shape) == ("concat", (24, 4, 4))
     else:
         assert network.layers == ()
-    assert network.uncounted_ops == ({} if counted else {"CONCATENATION": 1})
+        assert [(op.kind, op.elements) for op in network.tail.ops] == [("concat", prod(joined))]
+    assert network.uncounted_ops == {}
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -126,7 +136,17 @@ def test_the_sigmoid_of_the_scores_is_post_processing(new_graph, tmp_path):
     graph.op("LOGISTIC", [x], (1, 8, 3), "scores")
     network = read_tflite(graph.save(tmp_path / "a.tflite"))
     assert network.layers == ()
-    assert network.uncounted_ops == {"RESHAPE": 1, "LOGISTIC": 1}
+    assert [(op.name, op.kind, op.elements) for op in network.tail.ops] == [
+        ("logits", "reshape", 24),
+        ("scores", "sigmoid", 24),
+    ]
+    assert network.tail.suppression is None
+
+
+def test_what_has_no_cost_is_told(new_graph, tmp_path):
+    graph = new_graph()
+    graph.op("GELU", [graph.image(1, 2, 2, 6)], (1, 2, 2, 6), "activated")
+    assert read_tflite(graph.save(tmp_path / "a.tflite")).uncounted_ops == {"GELU": 1}
 
 
 def test_what_a_layer_cannot_say_is_refused(new_graph, tmp_path):
@@ -163,8 +183,15 @@ def test_published_quantized_detector():
     assert network.precision == "uint8"
     # 8-bit weights and 32-bit biases are nearly all of the file.
     assert sum(layer.parameters for layer in network.layers) == pytest.approx(path.stat().st_size, rel=0.03)
+    suppression = network.tail.suppression
+    assert (suppression.anchors, suppression.classes, suppression.regular_nms) == (1917, 91, False)
+    assert (suppression.max_detections, suppression.detections_per_class) == (10, 100)
+    assert suppression.candidates == 1917 * 91  # Its threshold of 1e-8 keeps nearly all.
+    assert network.uncounted_ops == {}
     # Its authors' sample latencies of the quantized detector on a Pixel 2: 59 to 95 ms.
-    assert 59 < latency_model().predict(network.layers).mean_ms < 97
+    prediction = latency_model().predict(network.layers, network.tail)
+    assert 59 < prediction.mean_ms < 97
+    assert 1 < prediction.postprocessing_ms < 6
 
 
 @pytest.mark.tflite

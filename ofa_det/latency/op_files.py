@@ -1,0 +1,364 @@
+"""Layers as a `.tflite` file with weights drawn at random: something to time, without training and without TensorFlow.
+
+The ops are those of an exported detector, in its order: batch norms are folded, an activation is fused or an op of its
+own as the converter has it, and behind the last layer come the ops of `DetectionTail`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any, Final
+
+import flatbuffers
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from flatbuffers import flexbuffers
+
+from ofa_det.arch.description import PostProcessConfig
+from ofa_det.arch.layers import Layer, Shape
+from ofa_det.arch.plan import IMAGES, LayerPlan
+from ofa_det.latency.latencies import Precision
+from ofa_det.latency.postprocessing import POSTPROCESS_OP
+
+_FILE_IDENTIFIER: Final = b"TFL3"
+_SCALE: Final = 0.05  # Of every 8-bit activation: how large the numbers are costs nothing.
+_WEIGHT_SCALE: Final = 0.01
+_FUSED: Final = {
+    "relu": schema.ActivationFunctionType.RELU,
+    "relu6": schema.ActivationFunctionType.RELU6,
+    "hsigmoid": schema.ActivationFunctionType.RELU6,  # of the convolution; a product with 1/6 follows
+}
+_CODE_SCALES: Final = {"y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(kw_only=True)
+class GraphWriter:
+    """Appends ops to the one graph of a `.tflite` file.
+
+    Args:
+        precision: float32, or uint8 for int8 activations and weights.
+        seed: of the weights.
+    """
+
+    precision: Precision = "float32"
+    seed: int = 0
+    _model: Any = field(default_factory=schema.ModelT, init=False)
+    _graph: Any = field(default_factory=schema.SubGraphT, init=False)
+    _codes: dict[tuple[int, str], int] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._rng = np.random.default_rng(self.seed)
+        self._model.version, self._model.subgraphs, self._model.operatorCodes = 3, [self._graph], []
+        self._model.buffers = [schema.BufferT()]  # Buffer 0 is the empty one of computed tensors.
+        self._graph.tensors, self._graph.operators, self._graph.inputs, self._graph.outputs = [], [], [], []
+
+    @property
+    def quantized(self) -> bool:
+        """Whether activations are 8 bits wide."""
+        return self.precision == "uint8"
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Of a tensor."""
+        return tuple(self._graph.tensors[tensor].shape)
+
+    def name(self, tensor: int) -> str:
+        """Of a tensor."""
+        return str(self._graph.tensors[tensor].name)
+
+    def tensor(self, name: str, shape: Sequence[int], *, kind: int | None = None) -> int:
+        """Appends a computed tensor, of the network's precision unless `kind` says another."""
+        byte = schema.TensorType.INT8 if self.quantized else schema.TensorType.FLOAT32
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, [int(side) for side in shape], byte if kind is None else kind
+        if tensor.type in (schema.TensorType.INT8, schema.TensorType.UINT8):
+            zero_point = 128 if tensor.type == schema.TensorType.UINT8 else 0
+            tensor.quantization = _quantization([_SCALE], [zero_point])
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def input(self, name: str, shape: Sequence[int], *, kind: int | None = None) -> int:
+        """Appends an input of the graph."""
+        self._graph.inputs.append(self.tensor(name, shape, kind=kind))
+        return int(self._graph.inputs[-1])
+
+    def constant(self, name: str, values: Array, quantization: Any = None) -> int:
+        """Appends a tensor with content: float32, int8 or int32."""
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+        self._model.buffers.append(buffer)
+        kinds = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.type = name, list(values.shape), kinds[values.dtype.name]
+        tensor.buffer, tensor.quantization = len(self._model.buffers) - 1, quantization
+        self._graph.tensors.append(tensor)
+        return len(self._graph.tensors) - 1
+
+    def weights(self, name: str, shape: Sequence[int], channel_axis: int) -> tuple[int, int]:
+        """Appends weights and bias, drawn at random."""
+        channels = shape[channel_axis]
+        if not self.quantized:
+            values = self._rng.normal(0, prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
+            return self.constant(name, values), self.constant(f"{name}/bias", np.zeros(channels, np.float32))
+        values = self._rng.integers(-127, 128, shape).astype(np.int8)
+        per_channel = _quantization([_WEIGHT_SCALE] * channels, [0] * channels, channel_axis)
+        of_bias = _quantization([_WEIGHT_SCALE * _SCALE] * channels, [0] * channels)
+        bias = self.constant(f"{name}/bias", np.zeros(channels, np.int32), of_bias)
+        return self.constant(name, values, per_channel), bias
+
+    def op(
+        self,
+        code: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        options: Any = None,
+        *,
+        custom: str = "",
+        attributes: bytes = b"",
+    ) -> int:
+        """Appends an op; gives its first output."""
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, code), custom)
+        operator.inputs, operator.outputs = list(inputs), list(outputs)
+        if options is not None:
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        if attributes:
+            operator.customOptions = np.frombuffer(attributes, np.uint8)
+        self._graph.operators.append(operator)
+        return int(outputs[0])
+
+    def finish(self, outputs: Sequence[int]) -> bytes:
+        """The flatbuffer with these outputs."""
+        self._graph.outputs = list(outputs)
+        builder = flatbuffers.Builder(1 << 20)
+        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _code(self, builtin: int, custom: str) -> int:
+        key = (builtin, custom)
+        if key not in self._codes:
+            code = schema.OperatorCodeT()
+            code.builtinCode, code.customCode = builtin, custom or None
+            code.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+            # The newest version that reads int8 in each op of this module; float does not mind.
+            code.version = 1 if custom else _VERSIONS.get(builtin, 2)
+            self._model.operatorCodes.append(code)
+            self._codes[key] = len(self._model.operatorCodes) - 1
+        return self._codes[key]
+
+
+_VERSIONS: Final = {
+    schema.BuiltinOperator.CONV_2D: 3,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
+    schema.BuiltinOperator.FULLY_CONNECTED: 4,
+    schema.BuiltinOperator.HARD_SWISH: 1,
+    schema.BuiltinOperator.RESHAPE: 1,
+    schema.BuiltinOperator.QUANTIZE: 2,
+}
+
+
+def network_file(layers: Sequence[Layer], *, precision: Precision, seed: int = 0) -> bytes:
+    """The layers as a file whose input is an image (or the features that the first layer reads).
+
+    Args:
+        layers: in order, each reading layers before it or the input.
+        precision: of the network.
+        seed: of the weights.
+    """
+    writer = GraphWriter(precision=precision, seed=seed)
+    values = _append_network(writer, layers, images_are_bytes=False)
+    read = {name for layer in layers for name in layer.inputs}
+    return writer.finish([values[layer.name] for layer in layers if layer.name not in read])
+
+
+def detector_file(plan: LayerPlan, postprocess: PostProcessConfig, *, precision: Precision, seed: int = 0) -> bytes:
+    """A detector's plan as the file that it would become, with random weights.
+
+    Args:
+        plan: of a detector, batch norms folded.
+        postprocess: attributes of the post-processing op.
+        precision: of the network; `uint8` takes uint8 images.
+        seed: of the weights.
+    """
+    writer = GraphWriter(precision=precision, seed=seed)
+    values = _append_network(writer, plan.layers, images_are_bytes=True)
+    anchors = plan.num_anchors
+    joined = []
+    for what, outputs, width in (("boxes", plan.box_outputs, 4), ("scores", plan.score_outputs, num_columns(plan))):
+        levels = [_as_list(writer, values[name], width) for name in outputs]
+        options = schema.ConcatenationOptionsT()
+        options.axis = 1
+        floats = schema.TensorType.FLOAT32
+        result = writer.tensor(what, (1, anchors, width), kind=floats)
+        joined.append(writer.op("CONCATENATION", levels, [result], options))
+    boxes, logits = joined
+    scores = writer.tensor("probabilities", writer.shape(logits), kind=schema.TensorType.FLOAT32)
+    writer.op("LOGISTIC", [logits], [scores])
+    placed = np.random.default_rng(seed).uniform(0.1, 0.9, (anchors, 4)).astype(np.float32)
+    return writer.finish(_append_postprocess(writer, boxes, scores, placed, postprocess))
+
+
+def postprocess_file(anchors: int, classes: int, config: PostProcessConfig) -> bytes:
+    """The post-processing op alone, on inputs box codes (1, A, 4) and scores (1, A, C)."""
+    writer = GraphWriter()
+    boxes, scores = writer.input("boxes", (1, anchors, 4)), writer.input("scores", (1, anchors, classes))
+    side = np.ceil(np.sqrt(anchors))
+    index = np.arange(anchors)
+    centres = [(index // side + 0.5) / side, (index % side + 0.5) / side]
+    sizes = [np.full(anchors, 0.15), np.full(anchors, 0.15)]
+    placed = np.stack([*centres, *sizes], axis=1).astype(np.float32)
+    return writer.finish(_append_postprocess(writer, boxes, scores, placed, config))
+
+
+def num_columns(plan: LayerPlan) -> int:
+    """Score columns of a detector."""
+    return plan[plan.score_outputs[0]].out_channels // plan.anchors_per_cell[0]
+
+
+def _append_network(writer: GraphWriter, layers: Sequence[Layer], *, images_are_bytes: bool) -> dict[str, int]:
+    values: dict[str, int] = {}
+    produced = {layer.name for layer in layers}
+    for layer in layers:
+        for name, shape in zip(layer.inputs, layer.input_shapes, strict=True):
+            if name in values:
+                continue
+            if name in produced:
+                raise ValueError(f"expected {name!r} before {layer.name!r}, which reads it")
+            values[name] = _append_input(writer, name, shape, is_bytes=images_are_bytes and name == IMAGES)
+        values[layer.name] = _append_layer(writer, layer, [values[name] for name in layer.inputs])
+    return values
+
+
+def _append_input(writer: GraphWriter, name: str, shape: Shape, *, is_bytes: bool) -> int:
+    if not (is_bytes and writer.quantized):
+        return writer.input(name, _nhwc(shape))
+    images = writer.input(name, _nhwc(shape), kind=schema.TensorType.UINT8)
+    return writer.op("QUANTIZE", [images], [writer.tensor(f"{name}/int8", _nhwc(shape))], schema.QuantizeOptionsT())
+
+
+def _append_layer(writer: GraphWriter, layer: Layer, inputs: list[int]) -> int:
+    # Where an activation is an op of its own, the plain output gets another name.
+    separate = layer.activation in ("hswish", "hsigmoid")
+    name = f"{layer.name}/{layer.kind}" if separate else layer.name
+    shape = layer.output_shape
+    output = writer.tensor(name, (1, shape.channels) if layer.kind == "fully_connected" else _nhwc(shape))
+    if layer.has_weights:
+        _append_kernel(writer, layer, inputs[0], output)
+    else:
+        _append_pass(writer, layer, inputs, output)
+    if not separate:
+        return output
+    activated = writer.tensor(layer.name, writer.shape(output))
+    if layer.activation == "hswish":
+        return writer.op("HARD_SWISH", [output], [activated], schema.HardSwishOptionsT())
+    sixth = np.array(1 if writer.quantized else 1 / 6, np.int8 if writer.quantized else np.float32)
+    factor = writer.constant(f"{layer.name}/sixth", sixth, _quantization([1 / 6], [0]) if writer.quantized else None)
+    return writer.op("MUL", [output, factor], [activated], schema.MulOptionsT())
+
+
+def _append_kernel(writer: GraphWriter, layer: Layer, source: int, output: int) -> None:
+    fused = _FUSED.get(layer.activation, schema.ActivationFunctionType.NONE)
+    if layer.kind == "fully_connected":
+        weights, bias = writer.weights(f"{layer.name}/weights", (layer.out_channels, layer.in_channels), 0)
+        options = schema.FullyConnectedOptionsT()
+        options.fusedActivationFunction = fused
+        writer.op("FULLY_CONNECTED", [source, weights, bias], [output], options)
+        return
+    size, depthwise = layer.kernel_size, layer.kind == "depthwise"
+    shape = (1, size, size, layer.out_channels) if depthwise else (layer.out_channels, size, size, layer.in_channels)
+    weights, bias = writer.weights(f"{layer.name}/weights", shape, 3 if depthwise else 0)
+    options = schema.DepthwiseConv2DOptionsT() if depthwise else schema.Conv2DOptionsT()
+    options.strideH = options.strideW = layer.stride
+    options.dilationHFactor = options.dilationWFactor = 1
+    options.padding, options.fusedActivationFunction = schema.Padding.SAME, fused
+    if depthwise:
+        options.depthMultiplier = 1
+    if layer.pads_unlike_same:
+        options.padding = schema.Padding.VALID
+        source = _append_pad(writer, layer, source)
+    writer.op("DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", [source, weights, bias], [output], options)
+
+
+def _append_pad(writer: GraphWriter, layer: Layer, source: int) -> int:
+    vertical, horizontal = layer.margins
+    margins = np.array([(0, 0), vertical, horizontal, (0, 0)], np.int32)
+    shape = [side + sum(margin) for side, margin in zip(writer.shape(source), margins.tolist(), strict=True)]
+    padded = writer.tensor(f"{layer.name}/pad", shape)
+    return writer.op("PAD", [source, writer.constant(f"{layer.name}/margins", margins)], [padded], schema.PadOptionsT())
+
+
+def _append_pass(writer: GraphWriter, layer: Layer, inputs: list[int], output: int) -> None:
+    if layer.kind == "pool":
+        options = schema.ReducerOptionsT()
+        options.keepDims = True
+        axes = writer.constant(f"{layer.name}/axes", np.array([1, 2], np.int32))
+        writer.op("MEAN", [inputs[0], axes], [output], options)
+    elif layer.kind == "resize":
+        sides = writer.constant(f"{layer.name}/size", np.array(layer.output_shape[1:], np.int32))
+        options = schema.ResizeNearestNeighborOptionsT()
+        options.halfPixelCenters = True
+        writer.op("RESIZE_NEAREST_NEIGHBOR", [inputs[0], sides], [output], options)
+    elif layer.kind == "concat":
+        options = schema.ConcatenationOptionsT()
+        options.axis = 3
+        writer.op("CONCATENATION", inputs, [output], options)
+    elif layer.kind == "multiply":
+        writer.op("MUL", inputs, [output], schema.MulOptionsT())
+    else:
+        total = inputs[0]
+        for i, other in enumerate(inputs[1:], start=1):  # A file adds two at a time.
+            last = i == len(inputs) - 1
+            result = output if last else writer.tensor(f"{layer.name}/{i}", writer.shape(output))
+            total = writer.op("ADD", [total, other], [result], schema.AddOptionsT())
+
+
+def _as_list(writer: GraphWriter, features: int, width: int) -> int:
+    """Of a level's predictions (1, H, W, a x width) the list (1, H W a, width), as float32."""
+    name = writer.name(features)
+    shape = (1, prod(writer.shape(features)) // width, width)
+    options = schema.ReshapeOptionsT()
+    options.newShape = list(shape)
+    sizes = writer.constant(f"{name}/shape", np.array(shape, np.int32))
+    listed = writer.op("RESHAPE", [features, sizes], [writer.tensor(f"{name}/list", shape)], options)
+    if not writer.quantized:
+        return listed
+    as_float = writer.tensor(f"{name}/float", shape, kind=schema.TensorType.FLOAT32)
+    return writer.op("DEQUANTIZE", [listed], [as_float], schema.DequantizeOptionsT())
+
+
+def _append_postprocess(
+    writer: GraphWriter, boxes: int, scores: int, anchors: Array, config: PostProcessConfig
+) -> list[int]:
+    shapes = [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
+    floats = schema.TensorType.FLOAT32
+    outputs = [writer.tensor(f"{POSTPROCESS_OP}:{i}", shape, kind=floats) for i, shape in enumerate(shapes)]
+    builder = flexbuffers.Builder()
+    with builder.Map():
+        builder.Int("max_detections", config.max_detections)
+        builder.Int("max_classes_per_detection", 1)
+        builder.Int("detections_per_class", config.detections_per_class)
+        builder.Int("num_classes", writer.shape(scores)[2])
+        builder.Bool("use_regular_nms", config.regular_nms)
+        builder.Float("nms_score_threshold", config.score_threshold)
+        builder.Float("nms_iou_threshold", config.iou_threshold)
+        for key, scale in _CODE_SCALES.items():
+            builder.Float(key, scale)
+    inputs = [boxes, scores, writer.constant("anchors", anchors)]
+    writer.op("CUSTOM", inputs, outputs, custom=POSTPROCESS_OP, attributes=bytes(builder.Finish()))
+    return outputs
+
+
+def _quantization(scales: Sequence[float], zero_points: Sequence[int], axis: int = 0) -> Any:
+    quantization = schema.QuantizationParametersT()
+    quantization.scale, quantization.zeroPoint = list(scales), list(zero_points)
+    quantization.quantizedDimension = axis
+    return quantization
+
+
+def _nhwc(shape: Shape) -> tuple[int, int, int, int]:
+    return 1, shape.height, shape.width, shape.channels

@@ -1,0 +1,6 @@
+"""Converts a data set; see --help."""
+
+from ofa_det.cli.convert_data import main
+
+if __name__ == "__main__":
+    raise SystemExit(main())
