@@ -11,7 +11,7 @@ from ofa_det.latency.tflite_file import read_tflite
 def exported(detector_folder, tiny_root, tmp_path_factory):
     output = tmp_path_factory.mktemp("export")
     words = ["--model", str(detector_folder), "--data.root", str(tiny_root), "--output", str(output)]
-    assert main([*words, "--calibration_images", "4", "--verification_images", "2"]) == 0
+    assert main([*words, "--calibration_images", "8", "--compared_images", "2"]) == 0
     return output / "model.tflite"
 
 
@@ -48,7 +48,7 @@ def test_run_folder_and_file_have_the_same_latency(exported, detector_folder, ca
 def test_what_is_printed(exported, capsys, detector_folder, tiny_root):
     manifest = read_manifest(exported)
     words = ["--model", str(detector_folder), "--data.root", str(tiny_root), "--output", str(exported.parent)]
-    assert main([*words, "--calibration_images", "4", "--verification_images", "2"]) == 0
+    assert main([*words, "--calibration_images", "8", "--compared_images", "2"]) == 0
     size, accuracy, latency = capsys.readouterr().out.splitlines()
     assert size == f"{exported}: {manifest.model.bytes / 1e6:.2f} MB"
     assert accuracy.startswith(f"AP {manifest.accuracy.before.AP:.3f} before, {manifest.accuracy.after.AP:.3f} after")
@@ -56,14 +56,28 @@ def test_what_is_printed(exported, capsys, detector_folder, tiny_root):
     assert read_manifest(exported) == manifest
 
 
+@pytest.mark.tflite
+def test_an_export_that_is_not_measured_says_so(detector_folder, tiny_root, tmp_path, capsys):
+    words = ["--model", str(detector_folder), "--data.root", str(tiny_root), "--output", str(tmp_path)]
+    options = ["--verify", "none", "--format", "tflite-float16", "--classes", "compact", "--compared_images", "1"]
+    assert main([*words, *options]) == 0
+    _, accuracy, latency = capsys.readouterr().out.splitlines()
+    assert accuracy == "AP was not measured (--verify none)"
+    assert "float32" in latency
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
         (["--model", "none"], "expected a run folder"),
         (["--format", "tflite"], "format"),
-        (["--calibration_images", "0"], "verification_images <= calibration_images"),
+        (["--calibration_images", "0"], "calibration_images >= 1"),
         (["--data.root", "nowhere"], "nowhere"),
         (["--quantize", "true"], "quantize"),
+        (["--format", "tflite-int8-qat"], "expected quantization.json of a quantization-aware training"),
+        (["--format", "tflite-float32", "--input_type", "uint8"], "expected input_type float32 of tflite-float32"),
+        (["--ending.score_threshold", "0"], "expected a score_threshold > 0"),
+        (["--ending.max_classes_per_detection", "3"], "expected max_classes_per_detection 1 with regular_nms"),
         (["--config", "none"], "expected a YAML file or one of ovic, found 'none'"),
     ],
 )

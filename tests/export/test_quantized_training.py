@@ -82,7 +82,7 @@ def test_an_interrupted_training_goes_on_to_the_same_ranges(config, tmp_path, mo
     [
         ({"subnet": "r64 k3e1"}, "expected no --subnet with --quantize.detector"),
         ({"pretrained": "efficientnet_lite0"}, "expected no --pretrained with --quantize.detector"),
-        ({"anchors": AnchorConfig(per_level=2)}, "expected no --anchors with --quantize.detector"),
+        ({"anchors": AnchorConfig(count=2)}, "expected no --anchors with --quantize.detector"),
         ({"schedule": ScheduleConfig(precision="bf16-mixed")}, "precision 32-true with --quantize.detector"),
     ],
 )
