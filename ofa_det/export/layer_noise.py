@@ -35,7 +35,8 @@ CLIPPED_DB = 10.0
 
 Of two detectors (ReLU6 and hard swish), ranges by each rule gave at most 6 dB, half of a range 12 to 51 dB.
 """
-_HARMLESS_DB = 25.0
+_HARMLESS_DB = 30.0
+_TELLING_VALUES = 4096
 
 _NO_LAYER = ("RESHAPE", "DEQUANTIZE", "QUANTIZE", "DELEGATE")
 """Ops whose outputs are named after the layer before them."""
@@ -50,16 +51,18 @@ class LayerNoise:
         sqnr_db: power of its output in float over that of the difference.
         clipping_db: power of what its range cuts off over that of rounding to the range's steps; negative in a range
             that suits the images.
+        values: that were compared.
     """
 
     name: str
     sqnr_db: float
     clipping_db: float = -200.0
+    values: int = 0
 
     @property
     def is_clipped(self) -> bool:
-        """Whether its range is too narrow for what comes, by far."""
-        return self.clipping_db > CLIPPED_DB and self.sqnr_db < _HARMLESS_DB
+        """Whether its range is too narrow for what comes, by far; of few values one outlier would say so."""
+        return self.values >= _TELLING_VALUES and self.clipping_db > CLIPPED_DB and self.sqnr_db < _HARMLESS_DB
 
 
 @torch.no_grad()
@@ -95,10 +98,11 @@ def layer_noises(
             wanted = activate(layer, before.clone())
             wanted, found = _read_of(plan, layer, wanted, values, score_threshold)
             powers[layer.name].clip(wanted, network.range(layer.name))
+            powers[layer.name].values += wanted.numel()
             powers[layer.name].signal += float(wanted.square().sum())
             powers[layer.name].noise += float((found - wanted).square().sum())
     noises = [
-        LayerNoise(name=name, sqnr_db=_db(of.signal, of.noise), clipping_db=of.clipping_db)
+        LayerNoise(name=name, sqnr_db=_db(of.signal, of.noise), clipping_db=of.clipping_db, values=of.values)
         for name, of in powers.items()
         if of.signal > 0
     ]
@@ -111,6 +115,7 @@ class _Powers:
 
     signal: float = 0.0
     noise: float = 0.0
+    values: int = 0
     clipped: dict[tuple[float, float], float] = field(default_factory=lambda: defaultdict(float))
     rounded: dict[tuple[float, float], float] = field(default_factory=lambda: defaultdict(float))
 

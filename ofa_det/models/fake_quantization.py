@@ -127,7 +127,7 @@ def partial_sums(layer: Layer) -> tuple[str, ...]:
 
 def including_zero(low: float, high: float) -> Range:
     """The least range around both that zero lies in and that has a width."""
-    low, high = min(low, 0.0), max(high, 0.0)
+    low, high = min(float(low), 0.0), max(float(high), 0.0)
     return (low, high) if high - low >= LEAST_WIDTH else (low, low + LEAST_WIDTH)
 
 

@@ -220,7 +220,9 @@ def test_trained_ranges_go_through_to_the_file(with_ranges, ranges, trained):
 
 
 @pytest.mark.tflite
-@pytest.mark.parametrize("name", ["backbone.stages.1.0.project", "backbone.last-linear", "neck.extra0.expand"])
+@pytest.mark.parametrize(
+    "name", ["backbone.stages.1.0.project", "backbone.last-linear", "backbone.stages.3.0.expand-linear"]
+)
 def test_a_range_halved_in_one_layer_is_refused_and_named(with_ranges, ranges, name, tmp_path):
     low, high = ranges[name]
     config = with_ranges({**ranges, name: (low / 2, high / 2)})
