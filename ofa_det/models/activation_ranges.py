@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,9 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.detection.preprocessing import normalise
-from ofa_det.models.fake_quantization import Range, Ranges, WatchedDetector, including_zero, joined, tensor_roots
+from ofa_det.models.fake_quantization import (
+    BEFORE_ACTIVATION,
+    Range,
+    Ranges,
+    including_zero,
+    joined,
+    partial_sums,
+    tensor_roots,
+)
 from ofa_det.models.network import Detector
 
 RangeRule = Literal["minmax", "percentile", "mse"]
@@ -64,7 +73,7 @@ def calibrated_ranges(
     if rule not in get_args(RangeRule):
         raise ValueError(f"expected a rule of {', '.join(get_args(RangeRule))}, found {rule!r}")
     seen: dict[str, _Histogram] = defaultdict(_Histogram)
-    watched = WatchedDetector(detector, lambda name, features: seen[name].add(features))
+    watched = _WatchedDetector(detector, lambda name, features: seen[name].add(features))
     codes, best = [], []
     for image in images:
         output = watched(normalise(torch.from_numpy(image[None]).permute(0, 3, 1, 2)), detector.subnet)
@@ -104,6 +113,34 @@ def _box_ranges(
     return found
 
 
+class _WatchedDetector(Detector):
+    """A float detector that shows every tensor of its file to be; it is made from another detector.
+
+    Args:
+        detector: whose weights it has a copy of.
+        see: called with the name and the values of each tensor.
+    """
+
+    def __init__(self, detector: Detector, see: Callable[[str, Tensor], None]) -> None:
+        super().__init__(detector.config, detector.subnet)
+        self.load_state_dict(detector.state_dict())
+        self._see = see
+        self.eval()
+
+    def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
+        for number, name in enumerate(partial_sums(layer), start=2):
+            self._see(name, torch.stack(inputs[:number]).sum(0))
+        return super()._run(layer, inputs)
+
+    def _activate(self, layer: Layer, features: Tensor) -> Tensor:
+        if layer.activation == "hswish":
+            self._see(layer.name + BEFORE_ACTIVATION, features)
+        result = super()._activate(layer, features)
+        if layer.activation != "hsigmoid":
+            self._see(layer.name, result)
+        return result
+
+
 class _Histogram:
     """Counts of values in bins of equal width around zero, whose width doubles until all values have one."""
 
@@ -120,7 +157,12 @@ class _Histogram:
             quarter = _BINS // 4
             self._counts = np.pad(self._counts.reshape(-1, 2).sum(axis=1), quarter)
             self._end *= 2
-        self._counts += torch.histc(features.float(), _BINS, -self._end, self._end).cpu().numpy()
+        # In the order of memory, whatever it is; a value at the very end belongs to the last bin.
+        values = features.cpu().numpy().ravel("K")
+        bins = ((values + np.float32(self._end)) * np.float32(_BINS / 2 / self._end)).astype(np.int32)
+        counts = np.bincount(bins, minlength=_BINS + 1)
+        counts[-2] += counts[-1]
+        self._counts += counts[:-1]
 
     @property
     def centres(self) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ is fused into its convolution (ReLU, ReLU6), before and behind one that is an op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -139,34 +139,6 @@ def joined(ranges: Ranges, roots: Mapping[str, str]) -> dict[str, Range]:
         other = of_root.get(root, (low, high))
         of_root[root] = including_zero(min(low, other[0]), max(high, other[1]))
     return {name: of_root[root] for name, root in roots.items()}
-
-
-class WatchedDetector(Detector):
-    """A float detector that shows every tensor of its file to be; it is made from another detector.
-
-    Args:
-        detector: whose weights it has a copy of.
-        see: called with the name and the values of each tensor.
-    """
-
-    def __init__(self, detector: Detector, see: Callable[[str, Tensor], None]) -> None:
-        super().__init__(detector.config, detector.subnet)
-        self.load_state_dict(detector.state_dict())
-        self._see = see
-        self.eval()
-
-    def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
-        for number, name in enumerate(partial_sums(layer), start=2):
-            self._see(name, torch.stack(inputs[:number]).sum(0))
-        return super()._run(layer, inputs)
-
-    def _activate(self, layer: Layer, features: Tensor) -> Tensor:
-        if layer.activation == "hswish":
-            self._see(layer.name + BEFORE_ACTIVATION, features)
-        result = super()._activate(layer, features)
-        if layer.activation != "hsigmoid":
-            self._see(layer.name, result)
-        return result
 
 
 class QuantizedDetector(Detector):

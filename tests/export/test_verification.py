@@ -38,9 +38,9 @@ def test_a_quantized_network_must_not_drown_in_noise(output):
 
 
 def test_a_range_that_cuts_off_what_comes_is_named():
-    harmless = LayerNoise(name="stem", sqnr_db=31.0, clipping_db=14.0, values=9_000)
+    harmless = LayerNoise(name="stem", sqnr_db=21.0, clipping_db=14.0, values=9_000)
     suiting = LayerNoise(name="neck", sqnr_db=15.0, clipping_db=-3.0, values=9_000)
-    clipped = LayerNoise(name="head", sqnr_db=20.0, clipping_db=14.0, values=9_000)
+    clipped = LayerNoise(name="head", sqnr_db=19.0, clipping_db=14.0, values=9_000)
     few = replace(clipped, values=900)
     assert [layer.is_clipped for layer in (harmless, suiting, few, clipped)] == [False, False, False, True]
     check_agreement(agreement(), INT8, score_threshold=0.01, layers=[suiting, harmless])

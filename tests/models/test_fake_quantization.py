@@ -155,7 +155,7 @@ def test_ranges_belong_to_weights(detector, ranges, tmp_path):
         categories=(Category(id=1, name="a"), Category(id=2, name="b")),
         postprocess=PostProcessConfig(),
     )
-    with pytest.raises(FileNotFoundError, match="expected quantization.json of a quantization-aware training"):
+    with pytest.raises(FileNotFoundError, match=r"expected quantization\.json of a quantization-aware training"):
         read_ranges(tmp_path)
     save_model(tmp_path, description, detector)
     write_ranges(tmp_path, ranges)
@@ -167,5 +167,5 @@ def test_ranges_belong_to_weights(detector, ranges, tmp_path):
 
 def test_ranges_of_another_architecture_are_refused(detector, ranges):
     fewer = {name: value for name, value in ranges.items() if name != "backbone.stem"}
-    with pytest.raises(ValueError, match="with a difference in 'backbone.stem'"):
+    with pytest.raises(ValueError, match=r"with a difference in 'backbone\.stem'"):
         QuantizedDetector.of(detector, fewer)
