@@ -65,7 +65,10 @@ class CalibrateLatencyConfig:
         runs: timed inferences of a network.
         xnnpack: run by XNNPACK what it knows; false takes the built-in kernels.
         clock: wall time, or cpu, processor time of all threads, which other work disturbs less. Host only.
-        cpu_mask, benchmark_model, serial, timeout_s: as measure_latency has them. Phone only.
+        cpu_mask: hexadecimal mask of the phone's cores; 10 is the first large core of a Pixel 2.
+        benchmark_model: path of TensorFlow Lite's benchmark tool on the phone.
+        serial: of the phone, as `adb devices` lists it; needed where there are several.
+        timeout_s: seconds that one command on the phone may take.
         seed: of the subnets.
         output: folder for latency_table.json and measurements.jsonl.
         resume: go on with the measurements in the output folder.
