@@ -25,6 +25,7 @@ from torchvision.models.mobilenetv3 import InvertedResidual
 from torchvision.ops.misc import SqueezeExcitation
 from tqdm import tqdm
 
+from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import Layer, Shape
 from ofa_det.arch.levels import AnchorSizes, with_anchors
 from ofa_det.artefacts.configs import read_config, read_space
@@ -39,11 +40,13 @@ from ofa_det.detection.detections import Detections
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
 from ofa_det.latency.model import latency_model
+from ofa_det.latency.postprocessing import DetectionTail, TailOp, detection_tail, new_suppression
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 
 logger = logging.getLogger("ofa_det.benchmark_recipe")
 SIZE_PX = 320
+PEER_CELLS = (20, 10, 5, 3, 2, 1)  # On each side of its six levels.
 BATCH_SIZE = 16
 CHECKPOINT_IMAGES = 2_000
 PEER_ANCHORS, WITH_NECK = "ssdlite_mbv3 with the peer's anchors", "ssdlite_mbv3 with the neck of mbv3_relu6"
@@ -174,11 +177,12 @@ def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: A
     description = train(read_config(TrainConfig, preset, **options)).description
     assert description.subnet is not None
     metrics = score(open_predictor(folder), open_split(data, "val"))
-    return _result(metrics.record, description.shipped_plan(description.subnet).layers)
+    plan = description.shipped_plan(description.subnet)
+    return _result(metrics.record, plan.layers, detection_tail(plan, description.postprocess, precision="uint8"))
 
 
-def _result(metrics: MetricsRecord, layers: Sequence[Layer]) -> dict[str, Any]:
-    cost = latency_model().predict(layers)
+def _result(metrics: MetricsRecord, layers: Sequence[Layer], tail: DetectionTail) -> dict[str, Any]:
+    cost = latency_model().predict(layers, tail)
     return {**to_plain(metrics), "macs": cost.macs, "latency_ms": cost.mean_ms}
 
 
@@ -226,7 +230,7 @@ def _run_peer(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
             logger.info("peer: %d images, loss %.3f", (step + 1) * BATCH_SIZE, float(loss))
     ids = np.array([category.id for category in dataset.categories])
     metrics = score(_PeerPredictor(peer.eval(), ids), open_split(config.data, "val"))
-    return _result(metrics.record, peer_layers(peer))
+    return _result(metrics.record, peer_layers(peer), peer_tail(peer, len(ids)))
 
 
 def build_peer(num_classes: int, dataset: CocoDataset) -> nn.Module:
@@ -308,6 +312,19 @@ def peer_layers(peer: nn.Module) -> list[Layer]:
         Layer(name=str(number), inputs=("",) * len(layer["input_shapes"]), **layer)
         for number, layer in enumerate(found)
     ]
+
+
+def peer_tail(peer: nn.Module, num_classes: int) -> DetectionTail:
+    """What would stand behind its layers in a uint8 file: the same ops as in ours, on its own anchors."""
+    per_cell = peer.anchor_generator.num_anchors_per_location()
+    anchors = [count * cells**2 for count, cells in zip(per_cell, PEER_CELLS, strict=True)]
+    ops = [TailOp(name="images", kind="quantize", elements=3 * SIZE_PX**2)]
+    for width in (4, num_classes):
+        for count in anchors:
+            ops += [TailOp(name="level", kind=kind, elements=width * count) for kind in ("reshape", "dequantize")]
+        ops.append(TailOp(name="levels", kind="concat", elements=width * sum(anchors)))
+    ops.append(TailOp(name="scores", kind="sigmoid", elements=num_classes * sum(anchors)))
+    return DetectionTail(ops=tuple(ops), suppression=new_suppression(sum(anchors), num_classes, PostProcessConfig()))
 
 
 main = command("benchmark-recipe", "Train and compare the entries of the recipe.", RecipeConfig, run, presets="train")
