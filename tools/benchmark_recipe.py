@@ -316,7 +316,9 @@ def peer_layers(peer: nn.Module) -> list[Layer]:
 
 def peer_tail(peer: nn.Module, num_classes: int) -> DetectionTail:
     """What would stand behind its layers in a uint8 file: the same ops as in ours, on its own anchors."""
-    per_cell = peer.anchor_generator.num_anchors_per_location()
+    generator = peer.anchor_generator
+    assert isinstance(generator, DefaultBoxGenerator)
+    per_cell = generator.num_anchors_per_location()
     anchors = [count * cells**2 for count, cells in zip(per_cell, PEER_CELLS, strict=True)]
     ops = [TailOp(name="images", kind="quantize", elements=3 * SIZE_PX**2)]
     for width in (4, num_classes):
