@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
     from ofa_det.training.teaching import TeacherConfig, UnlabelledConfig
 
+__version__ = "0.3.0"
+
 # Imported on demand: predicting a latency should not wait for torch.
 _MODULES = {
     "read_config": "artefacts.configs",

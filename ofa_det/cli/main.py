@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+
+import ofa_det
 
 COMMANDS = {
     "quickstart": ("quickstart", "the whole way on generated images, in minutes"),
@@ -36,11 +39,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *options = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
-        print("usage: ofa-det COMMAND [--help] [options]\n")
+        print("usage: ofa-det COMMAND [--help] [options], ofa-det --version\n")
         print("\n".join(f"  {command:<{width}}  {text}" for command, (_, text) in COMMANDS.items()))
         return 0
+    if name == "--version":
+        print(f"ofa-det {ofa_det.__version__}")
+        return 0
+    name = name.replace("_", "-")
     if name not in COMMANDS:
-        print(f"ofa-det: error: expected one of {', '.join(COMMANDS)}, found {name!r}", file=sys.stderr)
+        close = get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        print(f"ofa-det: error: expected one of {', '.join(COMMANDS)}, found {name!r}{meant}", file=sys.stderr)
         return 2
     # Imported on demand: a command should not wait for, or need, another command's libraries.
     module = import_module(f"ofa_det.cli.{COMMANDS[name][0]}")

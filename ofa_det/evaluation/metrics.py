@@ -40,10 +40,10 @@ class Metrics:
     def table(self) -> str:
         """The numbers for reading, in percent."""
         lines = ["  ".join(f"{name:>5}" for name in NAMES)]
-        lines.append("  ".join(f"{_percent(getattr(self.record, name)):>5}" for name in NAMES))
+        lines.append("  ".join(f"{percent(getattr(self.record, name)):>5}" for name in NAMES))
         lines.append("")
         width = max(len(entry.name) for entry in self.record.classes)
-        lines += [f"{entry.name:<{width}}  {_percent(entry.AP):>5}" for entry in self.record.classes]
+        lines += [f"{entry.name:<{width}}  {percent(entry.AP):>5}" for entry in self.record.classes]
         return "\n".join(lines)
 
     def _defined(self, name: str) -> float:
@@ -97,5 +97,6 @@ def _value(stat: np.floating[Any] | float) -> float | None:
     return None if stat < 0 else float(stat)
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
+    """AP for reading: in percent with one decimal, `-` where it is undefined."""
     return "-" if value is None else f"{100 * value:.1f}"
