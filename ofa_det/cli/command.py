@@ -190,7 +190,7 @@ def _names_output(words: Sequence[str]) -> bool:
     pairs = [word.partition("=") for word in words]
     if any(option == "--output" for option, _, _ in pairs):
         return True
-    following = [*words[1:], ""]
+    following = [*words, ""][1:]
     configs = [
         Path(value if equals else after)
         for (option, equals, value), after in zip(pairs, following, strict=True)
