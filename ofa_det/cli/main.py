@@ -23,7 +23,7 @@ COMMANDS = {
     "predict-latency": ("predict_latency", "predicted latency on a phone, with its error"),
     "measure-latency": ("measure_latency", "measured latency here or on a phone"),
     "calibrate-latency": ("calibrate_latency", "a latency table of a device, measured"),
-    "detect": ("detect", "draw detections on an image"),
+    "detect": ("detect", "objects in images, folders, videos and a webcam"),
 }
 
 
