@@ -15,6 +15,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 Engine = Literal["hotcoco", "pycocotools"]
+NUM_THRESHOLDS = 10
+"""IoU 0.50 .. 0.95."""
+
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 
 
@@ -52,6 +55,79 @@ def box_metrics(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, 
         evaluation.summarize()
     # (IoU thresholds, recalls, categories, areas, detection limits)
     return BoxMetrics(stats=np.array(evaluation.stats), precision=evaluation.eval["precision"][:, :, :, 0, -1])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CategoryMatches:
+    """What becomes of the detections of one category, at each of T IoU thresholds; up to 100 on an image.
+
+    Args:
+        category_id: of which.
+        scores: (N,), descending.
+        images: (N,), positions of their images among the ground truth's in ascending order of id.
+        found: (T, N), whether each is matched to an object that counts.
+        ignored: (T, N), whether it counts neither way, since it lies on a crowd.
+        objects: (I,), objects that count on each image.
+    """
+
+    category_id: int
+    scores: NDArray[np.float64]
+    images: NDArray[np.int64]
+    found: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+    objects: NDArray[np.int64]
+
+
+def category_matches(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
+) -> tuple[CategoryMatches, ...]:
+    """Matches detections with objects by COCO's rules, for objects of all sizes.
+
+    Args:
+        ground_truth: as of `box_metrics`.
+        results: as of `box_metrics`.
+
+    Returns:
+        One for each category, in ascending order of id.
+    """
+    evaluation = _fast(ground_truth, results)
+    evaluation.params.area_rng = [[0.0, 1e10]]
+    evaluation.params.area_rng_lbl = ["all"]
+    evaluation.evaluate()
+    by_category: dict[int, list[dict[str, Any]]] = {}
+    for entry in evaluation.eval_imgs:
+        if entry is not None:
+            by_category.setdefault(entry["category_id"], []).append(entry)
+    ids = sorted(entry["id"] for entry in ground_truth["categories"])
+    return tuple(
+        _category(category_id, by_category.get(rank, []), len(ground_truth["images"]))
+        for rank, category_id in enumerate(ids, start=1)
+    )
+
+
+def _category(category_id: int, entries: Sequence[Mapping[str, Any]], num_images: int) -> CategoryMatches:
+    objects = np.zeros(num_images, np.int64)
+    for entry in entries:
+        objects[entry["image_id"] - 1] = len(entry["gtIgnore"]) - sum(entry["gtIgnore"])
+    entries = [entry for entry in entries if entry["dtScores"]]
+    scores = np.array([score for entry in entries for score in entry["dtScores"]], np.float64)
+    images = np.array([entry["image_id"] - 1 for entry in entries for _ in entry["dtScores"]], np.int64)
+    order = np.argsort(-scores, kind="stable")
+    ignored = _columns(entries, "dtIgnore")[:, order]
+    return CategoryMatches(
+        category_id=category_id,
+        scores=scores[order],
+        images=images[order],
+        found=_columns(entries, "dtMatched")[:, order] & ~ignored,
+        ignored=ignored,
+        objects=objects,
+    )
+
+
+def _columns(entries: Sequence[Mapping[str, Any]], name: str) -> NDArray[np.bool_]:
+    """(T, N) of the (T, detections) of each entry."""
+    parts = [np.array(entry[name], np.bool_) for entry in entries]
+    return np.concatenate(parts, axis=1) if parts else np.zeros((NUM_THRESHOLDS, 0), np.bool_)
 
 
 def _fast(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> hotcoco.COCOeval:
