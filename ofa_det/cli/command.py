@@ -19,6 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import ofa_det
 from ofa_det.artefacts.configs import configs_folder, find_config
+from ofa_det.artefacts.files import how_to_mend
 from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
 from ofa_det.cli.naming import unnamed_output
@@ -96,7 +97,7 @@ def command(
                     config = _with_unnamed_output(config)
                 printed = run(config)
             if printed is not None:
-                print(json.dumps(printed.values, indent=2, allow_nan=False) if as_json else printed.text)
+                print(json.dumps(printed.values, indent=2, allow_nan=False) if as_json else _printable(printed.text))
         except BrokenPipeError:
             # Whoever read the output has seen enough; without this Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,7 +107,8 @@ def command(
             print(f"ofa-det {name}: error: {line}; see --help", file=sys.stderr)
             return 2
         except (ValueError, OSError) as error:
-            print(f"ofa-det {name}: error: {_one_line(error)}", file=sys.stderr)
+            mend = how_to_mend(error) if isinstance(error, OSError) else None
+            print(f"ofa-det {name}: error: {mend or _one_line(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print(f"ofa-det {name}: interrupted", file=sys.stderr)
@@ -236,4 +238,9 @@ def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
 
 
 def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return re.sub(r"\s+", " ", _printable(str(error))).strip() or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """With file names that are no UTF-8 written out, since a terminal would refuse them."""
+    return text.encode(errors="backslashreplace").decode()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import PostProcessChange
+from ofa_det.artefacts.files import read_lines
 from ofa_det.artefacts.manifest import LABELS_FILE, MANIFEST_FILE, read_manifest
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.detection.detections import Predictor
@@ -96,7 +97,7 @@ def model_categories(
         return ()
     if not file.is_file():
         raise FileNotFoundError(f"expected a list of labels, found nothing at {file}")
-    names = file.read_text().splitlines()
+    names = read_lines(file)
     manifest = read_manifest(path)
     ids = tuple(range(1, len(names) + 1)) if manifest is None else manifest.class_category_ids
     if len(ids) != len(names):

@@ -1,5 +1,7 @@
+import errno
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -146,6 +148,35 @@ def test_an_error_of_the_library_is_one_line_and_status_2(capsys, error):
 
     assert run_with("--root", "x", action=fail)[0] == 2
     assert capsys.readouterr().err == "ofa-det test: error: expected a, found b\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "expected room to write runs/x/metrics.jsonl, found No space left on device; free some"),
+        (errno.EROFS, "expected to be allowed to use runs/x/metrics.jsonl, found Read-only file system; change that"),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do(capsys, number, words):
+    def fail(options):
+        raise OSError(number, os.strerror(number), "runs/x/metrics.jsonl")
+
+    assert run_with("--root", "x", action=fail)[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ofa-det test: error: {words}")
+
+
+def test_file_names_that_are_no_utf_8_can_be_told(capsys):
+    name = os.fsdecode(b"gr\xf6\xdfe.jpg")
+
+    def fail(options):
+        raise ValueError(f"expected an image, found {name}")
+
+    assert run_with("--root", "x", action=fail)[0] == 2
+    assert capsys.readouterr().err == "ofa-det test: error: expected an image, found gr\\udcf6\\udcdfe.jpg\n"
+    main = command("test", "Tests.", Options, lambda options: Printed(text=name, values={"image": name}))
+    assert main(["--root", "x"]) == 0
+    assert capsys.readouterr().out == "gr\\udcf6\\udcdfe.jpg\n"
 
 
 def test_ctrl_c_is_status_130(capsys):
