@@ -1,5 +1,6 @@
 import itertools
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from ofa_det.data.draws import Draw
 from ofa_det.data.images import MID_GREY, stretch
 from ofa_det.data.loading import image_batches, spread, training_loader
 from ofa_det.data.sampling import repeat_factors
+from ofa_det.data.splits import DataConfig, open_split
 
 
 @pytest.fixture
