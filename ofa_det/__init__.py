@@ -7,14 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ofa_det.arch.description import PostProcessConfig
+    from ofa_det.arch.description import PostProcessChange, PostProcessConfig
     from ofa_det.artefacts.configs import read_config
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
+    from ofa_det.data.formats.conversion import ConvertConfig, convert
+    from ofa_det.data.inspection import InspectConfig, inspect
     from ofa_det.data.sampling import SamplingConfig
     from ofa_det.data.splits import DataConfig
     from ofa_det.detection.assignment import AssignerConfig
     from ofa_det.detection.losses import LossConfig
+    from ofa_det.evaluation.compare import CompareConfig, compare
+    from ofa_det.evaluation.detect import DetectConfig, detect
     from ofa_det.evaluation.run import EvaluateConfig, evaluate
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
@@ -28,9 +32,12 @@ if TYPE_CHECKING:
     from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
     from ofa_det.training.teaching import TeacherConfig, UnlabelledConfig
 
+__version__ = "0.3.0"
+
 # Imported on demand: predicting a latency should not wait for torch.
 _MODULES = {
     "read_config": "artefacts.configs",
+    "PostProcessChange": "arch.description",
     "PostProcessConfig": "arch.description",
     "AssignerConfig": "detection.assignment",
     "LossConfig": "detection.losses",
@@ -38,9 +45,13 @@ _MODULES = {
     "AnchorConfig": "data.anchors",
     "DataConfig": "data.splits",
     "SamplingConfig": "data.sampling",
+    "CompareConfig": "evaluation.compare",
+    "ConvertConfig": "data.formats.conversion",
+    "DetectConfig": "evaluation.detect",
     "EvaluateConfig": "evaluation.run",
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
+    "InspectConfig": "data.inspection",
     "LabelConfig": "teachers.run",
     "PackageConfig": "submission.packaging",
     "PhaseConfig": "training.schedule",
@@ -50,8 +61,12 @@ _MODULES = {
     "TeacherConfig": "training.teaching",
     "TrainConfig": "training.config",
     "UnlabelledConfig": "training.teaching",
+    "compare": "evaluation.compare",
+    "convert": "data.formats.conversion",
+    "detect": "evaluation.detect",
     "evaluate": "evaluation.run",
     "export": "export.run",
+    "inspect": "data.inspection",
     "label": "teachers.run",
     "package": "submission.packaging",
     "predict_latency": "latency.predict",
@@ -63,14 +78,19 @@ __all__ = [
     "AnchorConfig",
     "AssignerConfig",
     "AugmentationConfig",
+    "CompareConfig",
+    "ConvertConfig",
     "DataConfig",
+    "DetectConfig",
     "EvaluateConfig",
     "EvolutionConfig",
     "ExportConfig",
+    "InspectConfig",
     "LabelConfig",
     "LossConfig",
     "PackageConfig",
     "PhaseConfig",
+    "PostProcessChange",
     "PostProcessConfig",
     "PredictLatencyConfig",
     "SamplingConfig",
@@ -79,8 +99,12 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "UnlabelledConfig",
+    "compare",
+    "convert",
+    "detect",
     "evaluate",
     "export",
+    "inspect",
     "label",
     "package",
     "predict_latency",

@@ -111,3 +111,22 @@ def test_predicting_a_latency_waits_for_no_torch() -> None:
         [sys.executable, "-c", code], env={"PYTHONPATH": root}, capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_data_are_converted_inspected_and_looked_at_from_python(tmp_path: Path) -> None:
+    """What `ofa-det convert`, `inspect` and `detect` do."""
+    from PIL import Image
+
+    pictures, data = tmp_path / "pictures", tmp_path / "data"
+    pictures.mkdir()
+    (pictures / "classes.txt").write_text("cell\n")
+    for number in range(6):
+        Image.new("RGB", (80, 60), (40 * number, 90, 120)).save(pictures / f"{number}.jpg")
+        (pictures / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    converted = ofa_det.convert(ofa_det.ConvertConfig(source=str(pictures), output=str(data)), progress=False)
+    assert converted.format == "yolo"
+    assert {name: split.objects for name, split in converted.splits.items()} == {"train": 5, "val": 1}
+    inspected = ofa_det.inspect(ofa_det.InspectConfig(data=ofa_det.DataConfig(root=str(data))), progress=False)
+    assert inspected.record.splits["train"].images == 5
+    with pytest.raises(FileNotFoundError, match=r"found nothing at .*none\.tflite"):
+        ofa_det.detect(ofa_det.DetectConfig(model=str(tmp_path / "none.tflite"), image=str(pictures)))

@@ -1,4 +1,4 @@
-"""Detects objects in one image and draws them; see --help."""
+"""Detects objects in images, videos and what a webcam sees; see --help."""
 
 from ofa_det.cli.detect import main
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from ofa_det.arch.classes import Category, ClassColumns, class_columns
 from ofa_det.arch.detector import DetectorConfig, shipped_plan
@@ -35,6 +36,36 @@ class PostProcessConfig:
         for name in ("max_detections", "detections_per_class"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostProcessChange:
+    """Settings that replace a model's own; None leaves its own.
+
+    Args:
+        score_threshold: scores below are no detection, 0 to 1.
+        iou_threshold: boxes that overlap a better one more are suppressed, 0 to 1.
+        max_detections: detections kept for one image.
+        detections_per_class: boxes kept for one class before the best of all classes are taken.
+        regular_nms: suppress class by class; otherwise ("fast") once, on each anchor's best class.
+    """
+
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
+    max_detections: int | None = None
+    detections_per_class: int | None = None
+    regular_nms: bool | None = None
+
+    def __post_init__(self) -> None:
+        PostProcessConfig(**self.values())
+
+    def values(self) -> dict[str, Any]:
+        """What it replaces, by name."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def applied(self, config: PostProcessConfig) -> PostProcessConfig:
+        """The settings of a model, changed."""
+        return replace(config, **self.values())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from ofa_det.arch.classes import Category
-from ofa_det.arch.description import PostProcessConfig
+from ofa_det.arch.description import PostProcessChange, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.model_file import model_sha256
@@ -64,6 +64,7 @@ class EvaluationRecord(MetricsRecord):
         calibration_images: asked for to calibrate a supernet's subnet; None of anything else.
         data_root, split: the data set and its part.
         images_sha256: fingerprint of the images that were scored.
+        postprocess: settings that replaced the model's own.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 3
@@ -75,6 +76,7 @@ class EvaluationRecord(MetricsRecord):
     data_root: str
     split: str
     images_sha256: str
+    postprocess: PostProcessChange = field(default_factory=PostProcessChange)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -15,12 +17,30 @@ from typing import Any, Protocol, TypeVar
 from jsonargparse import ArgumentError, ArgumentParser
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ofa_det.artefacts.configs import find_config
+import ofa_det
+from ofa_det.artefacts.configs import configs_folder, find_config
+from ofa_det.artefacts.files import how_to_mend
 from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
+from ofa_det.cli.naming import unnamed_output
 from ofa_det.models.launch import is_first_rank, launch
 
+logger = logging.getLogger(__name__)
+
 ConfigT = TypeVar("ConfigT")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Printed:
+    """What a command says on standard output.
+
+    Args:
+        text: for reading.
+        values: the same for programs, in the units of the files: AP as a fraction, ms, bytes.
+    """
+
+    text: str
+    values: Mapping[str, Any]
 
 
 class Main(Protocol):
@@ -35,10 +55,12 @@ def command(
     name: str,
     description: str,
     config_class: type[ConfigT],
-    run: Callable[[ConfigT], None],
+    run: Callable[[ConfigT], Printed | None],
     *,
     presets: str | None = None,
     ranks: bool = False,
+    numbered: bool = False,
+    offers_json: bool = False,
 ) -> Main:
     """Makes the entry point of one command.
 
@@ -46,9 +68,13 @@ def command(
         name: as typed after `ofa-det`.
         description: one line.
         config_class: frozen dataclass; its docstring's Args become the help.
-        run: does the work; a ValueError or OSError from it is the user's to mend.
+        run: does the work and gives what is to be printed, if it has not printed it; a ValueError or OSError from it is
+            the user's to mend.
         presets: folder of `configs/` whose files `--config` also finds by their name.
         ranks: whether the processes of a `torchrun` may run it together.
+        numbered: whether it wants a new `output` each time, so that one that nobody named gets a number where the
+            default is taken.
+        offers_json: whether there is `--json`.
 
     Returns:
         A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
@@ -56,26 +82,33 @@ def command(
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        parser = _parser(name, description, config_class, presets)
+        parser = _parser(name, description, config_class, presets, offers_json)
         try:
-            words = _with_presets(sys.argv[1:] if argv is None else argv, presets)
-            config = _parse(parser, config_class, words)
+            words = _with_presets(_underscored(sys.argv[1:] if argv is None else argv), presets)
+            config, as_json = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
                     f"expected one process, found {launched.num_ranks} ranks; only train runs under torchrun"
                 )
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
-                run(config)
+                # Ranks might each find another folder free.
+                if numbered and launch() is None and not _names_output(words):
+                    config = _with_unnamed_output(config)
+                printed = run(config)
+            if printed is not None:
+                print(json.dumps(printed.values, indent=2, allow_nan=False) if as_json else _printable(printed.text))
         except BrokenPipeError:
             # Whoever read the output has seen enough; without this Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except ArgumentError as error:
-            print(f"ofa-det {name}: error: {_one_line(error)}; see --help", file=sys.stderr)
+            line = _one_line(error) + _meant(str(error), _options_of(parser))
+            print(f"ofa-det {name}: error: {line}; see --help", file=sys.stderr)
             return 2
         except (ValueError, OSError) as error:
-            print(f"ofa-det {name}: error: {_one_line(error)}", file=sys.stderr)
+            mend = how_to_mend(error) if isinstance(error, OSError) else None
+            print(f"ofa-det {name}: error: {mend or _one_line(error)}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
             print(f"ofa-det {name}: interrupted", file=sys.stderr)
@@ -102,21 +135,79 @@ def _logging_to_stderr() -> Iterator[None]:
         package.setLevel(level)
 
 
-def _parser(name: str, description: str, config_class: type[Any], presets: str | None) -> ArgumentParser:
-    parser = ArgumentParser(prog=f"ofa-det {name}", description=description, exit_on_error=False)
+def _parser(
+    name: str, description: str, config_class: type[Any], presets: str | None, offers_json: bool
+) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=f"ofa-det {name}",
+        description=description,
+        exit_on_error=False,
+        version=ofa_det.__version__,
+        allow_abbrev=False,
+    )
     names = f", or the name of one in configs/{presets}" if presets else ""
     parser.add_argument("--config", action="config", help=f"YAML file with any of the options below{names}")
     parser.add_class_arguments(config_class)
+    if offers_json:
+        parser.add_argument("--json", type=bool, default=False, help="print one JSON object instead of text")
     return parser
 
 
-def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str]) -> ConfigT:
-    switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}  # type: ignore[arg-type]
+def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str]) -> tuple[ConfigT, bool]:
+    """The config, and whether it is JSON that shall be printed."""
+    fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
+    switches = {"--json", *(f"--{field.name}" for field in fields if field.type in (bool, "bool"))}
     try:
         parsed = parser.instantiate(parser.parse_args(_spelled_out(argv, switches)))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
-    return config_class(**{field.name: parsed[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
+    return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed.get("json", False))
+
+
+def _underscored(argv: Sequence[str]) -> list[str]:
+    """Options as they are declared, whether typed with hyphens or underscores."""
+    words = []
+    for word in argv:
+        option, equals, value = word.partition("=")
+        is_option = option.startswith("--")
+        words.append(f"--{option[2:].replace('-', '_')}{equals}{value}" if is_option else word)
+    return words
+
+
+def _options_of(parser: ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _meant(message: str, known: Collection[str]) -> str:
+    """What the words that an error calls unrecognised come closest to, as a question."""
+    found = re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL)
+    words = (found[1] if found else "").split()
+    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
+    close = [match for word in typed for match in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
+    return f" (did you mean {', '.join(close)}?)" if close else ""
+
+
+def _names_output(words: Sequence[str]) -> bool:
+    """Whether the user has said where the results go, by the option or in a YAML file of their own."""
+    pairs = [word.partition("=") for word in words]
+    if any(option == "--output" for option, _, _ in pairs):
+        return True
+    following = [*words, ""][1:]
+    configs = [
+        Path(value if equals else after)
+        for (option, equals, value), after in zip(pairs, following, strict=True)
+        if option == "--config"
+    ]
+    ours = configs_folder().resolve()
+    return any(ours not in path.resolve().parents for path in configs)
+
+
+def _with_unnamed_output(config: ConfigT) -> ConfigT:
+    values: Any = config
+    output = unnamed_output(values.output, resume=values.resume)
+    if output != values.output:
+        logger.info("output is %s, since %s is taken", output, values.output)
+    return dataclasses.replace(values, output=output)  # type: ignore[no-any-return]
 
 
 def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
@@ -147,4 +238,9 @@ def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
 
 
 def _one_line(error: BaseException) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip() or type(error).__name__
+    return re.sub(r"\s+", " ", _printable(str(error))).strip() or type(error).__name__
+
+
+def _printable(text: str) -> str:
+    """With file names that are no UTF-8 written out, since a terminal would refuse them."""
+    return text.encode(errors="backslashreplace").decode()

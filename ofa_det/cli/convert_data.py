@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ofa_det.cli.command import command
+from ofa_det.artefacts.records import to_plain
+from ofa_det.cli.command import Printed, command
 from ofa_det.cli.positional import with_path_first
 from ofa_det.data.formats.conversion import Conversion, ConvertConfig, convert
 
@@ -12,10 +13,11 @@ _MOST_CLASSES = 10
 """Classes that the table shows; it is for the eye, and the file has them all."""
 
 
-def run(config: ConvertConfig) -> None:
-    """Converts, and prints what came of it."""
-    for line in _report(convert(config), config.output):
-        print(line)
+def run(config: ConvertConfig) -> Printed:
+    """Converts; gives what came of it."""
+    done = convert(config)
+    values = {"output": config.output, **to_plain(done)}
+    return Printed(text="\n".join(_report(done, config.output)), values=values)
 
 
 def _report(done: Conversion, output: str) -> Iterator[str]:
@@ -46,6 +48,7 @@ main = with_path_first(
         "Bring a data set in VOC, YOLO, CSV or another COCO layout into COCO layout, or COCO into YOLO.",
         ConvertConfig,
         run,
+        offers_json=True,
     ),
     "--source",
 )

@@ -1,59 +1,54 @@
-"""Detects objects in one image and draws them."""
+"""Detects objects in images, videos and what a webcam sees."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator
 
-from ofa_det.cli.command import command
-from ofa_det.data.images import read_image, stretch
-from ofa_det.evaluation.pictures import draw_detections, write_picture
-from ofa_det.evaluation.predictors import model_categories, open_predictor
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectConfig:
-    """Detection on one image.
-
-    Args:
-        model: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
-        image: image file.
-        output: picture to write, .jpg or .png.
-        score_threshold: weaker detections are left out, 0 to 1.
-        labels: text file with the name of class i on line i; by default labels.txt beside the model, if there is one.
-        accelerator: torch device for a run folder's network, for example cpu or cuda.
-    """
-
-    model: str
-    image: str
-    output: str = "runs/detections.jpg"
-    score_threshold: float = 0.3
-    labels: str | None = None
-    accelerator: str = "cpu"
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.score_threshold <= 1:
-            raise ValueError(f"expected score_threshold in [0, 1], found {self.score_threshold}")
+from ofa_det.cli.command import Printed, command
+from ofa_det.cli.positional import with_paths_first
+from ofa_det.evaluation.detect import DetectConfig, DetectResult, ImageDetections, detect, detections_content
 
 
-def run(config: DetectConfig) -> None:
-    """Detects, prints one line for each detection, writes the picture."""
-    predictor = open_predictor(config.model, accelerator=config.accelerator)
-    categories = model_categories(config.model, labels=config.labels)
-    image = read_image(config.image)
-    (detections,) = predictor.predict(stretch(image, predictor.input_size)[None])
-    picture = draw_detections(image, detections, categories, score_threshold=config.score_threshold)
-    write_picture(config.output, picture)
-
-    names = {category.id: category.name for category in categories}
-    height, width = image.shape[:2]
-    shown = detections.scores >= config.score_threshold
-    print("score  x1, y1, x2, y2 in px          class")
-    for box, score, category_id in zip(
-        detections.boxes[shown], detections.scores[shown], detections.category_ids[shown].tolist(), strict=True
-    ):
-        corners = "".join(f"{value:7.0f}" for value in (box * (width, height, width, height)).tolist())
-        print(f"{score:5.2f} {corners}   {names.get(category_id, category_id)}")
-    print(f"{int(shown.sum())} detections, drawn in {config.output}")
+def run(config: DetectConfig) -> Printed:
+    """Detects; gives a line for each object of one image, or for each of several images."""
+    result = detect(config)
+    return Printed(
+        text="\n".join(_lines(result)),
+        values={"output": str(result.output), "images": [detections_content(image) for image in result.images]},
+    )
 
 
-main = command("detect", "Detect objects in one image and draw them.", DetectConfig, run)
+def _lines(result: DetectResult) -> Iterator[str]:
+    objects = sum(len(image.objects) for image in result.images)
+    done = "written to" if result.output.suffix == ".json" else "drawn in"
+    if len(result.images) == 1:
+        yield from _objects(result.images[0])
+        yield f"{objects} detections, {done} {result.output}"
+        return
+    if result.images[0].seconds is None:
+        for image in result.images:
+            counts = Counter(found.category for found in image.objects)
+            named = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+            yield f"{image.image}: {named or 'nothing'}"
+    yield f"{objects} detections on {len(result.images)} images, {done} {result.output}"
+
+
+def _objects(image: ImageDetections) -> Iterator[str]:
+    yield "score  x1, y1, x2, y2 in px          class"
+    for found in image.objects:
+        x, y, width, height = found.bbox
+        corners = "".join(f"{value:7.0f}" for value in (x, y, x + width, y + height))
+        yield f"{found.score:5.2f} {corners}   {found.category}"
+
+
+main = with_paths_first(
+    command(
+        "detect",
+        "Detect objects in images, videos and what a webcam sees.",
+        DetectConfig,
+        run,
+        offers_json=True,
+    ),
+    "--image",
+)

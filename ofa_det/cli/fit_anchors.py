@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ofa_det.arch.levels import AnchorFit, Recall
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
-from ofa_det.artefacts.records import write_record
-from ofa_det.cli.command import command
+from ofa_det.artefacts.records import record_content, write_record
+from ofa_det.cli.command import Printed, command
 from ofa_det.data.anchors import fit_to_dataset
 from ofa_det.data.splits import DataConfig, open_split
 
@@ -41,15 +41,14 @@ class FitAnchorsConfig:
             raise ValueError(f"expected count >= 1, found {self.count}")
 
 
-def run(config: FitAnchorsConfig) -> None:
-    """Fits, writes and prints."""
+def run(config: FitAnchorsConfig) -> Printed:
+    """Fits and writes; gives how well they fit."""
     dataset = open_split(config.data, "train")
     space = read_space(config.space)
     fit = fit_to_dataset(dataset, space, count=config.count, seed=config.seed)
     write_record(config.output, fit)
-    for line in _report(fit, space, [category.name for category in dataset.categories]):
-        print(line)
-    print(f"wrote {config.output}")
+    lines = [*_report(fit, space, [category.name for category in dataset.categories]), f"wrote {config.output}"]
+    return Printed(text="\n".join(lines), values={"output": config.output, **record_content(fit)})
 
 
 def _report(fit: AnchorFit, space: SearchSpace, names: Sequence[str]) -> Iterator[str]:
@@ -82,4 +81,4 @@ def _percent(group: Recall) -> str:
     return f"{100 * group.fraction:.1f} %" if group.boxes else "-"
 
 
-main = command("fit-anchors", "Fit anchors to the boxes of a data set.", FitAnchorsConfig, run)
+main = command("fit-anchors", "Fit anchors to the boxes of a data set.", FitAnchorsConfig, run, offers_json=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import record_content, write_record
-from ofa_det.cli.command import command
+from ofa_det.cli.command import Printed, command
 from ofa_det.cli.positional import with_path_first
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.images import MID_GREY
@@ -33,19 +32,15 @@ _TITLE_PX = 18
 _SHEET_BYTES = 600_000
 
 
-def run(config: InspectConfig) -> None:
-    """Inspects, writes, prints."""
+def run(config: InspectConfig) -> Printed:
+    """Inspects and writes; gives what was found."""
     inspected = inspect(config)
     output = Path(config.output)
     write_record(output / RECORD_FILE, inspected.record)
     sheet = contact_sheet(inspected.datasets, limit=config.pictures)
     write_atomically(output / PICTURES_FILE, encode_jpeg(sheet, max_bytes=_SHEET_BYTES))
-    if config.json:
-        print(json.dumps(record_content(inspected.record), indent=2, allow_nan=False))
-        return
-    for line in _report(inspected.record):
-        print(line)
-    print(f"wrote {output / RECORD_FILE} and {output / PICTURES_FILE}")
+    lines = [*_report(inspected.record), f"wrote {output / RECORD_FILE} and {output / PICTURES_FILE}"]
+    return Printed(text="\n".join(lines), values=record_content(inspected.record))
 
 
 def contact_sheet(datasets: Mapping[str, CocoDataset], *, limit: int) -> NDArray[np.uint8]:
@@ -134,5 +129,6 @@ def _percent(count: int, total: int) -> str:
 
 
 main = with_path_first(
-    command("inspect", "Show what is in a data set, and what is wrong with it.", InspectConfig, run), "--data.root"
+    command("inspect", "Show what is in a data set, and what is wrong with it.", InspectConfig, run, offers_json=True),
+    "--data.root",
 )

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
+
+import ofa_det
 
 COMMANDS = {
     "quickstart": ("quickstart", "the whole way on generated images, in minutes"),
@@ -15,12 +18,13 @@ COMMANDS = {
     "search": ("search_det", "find the best subnet under a latency cap"),
     "export": ("export_det", "turn a trained detector into .tflite or .onnx"),
     "eval": ("eval_det", "COCO metrics of a run folder, .onnx or .tflite"),
+    "compare": ("compare", "two detectors on one data set, and whether the difference is more than chance"),
     "package": ("package_submission", "validate and package a .tflite as a submission"),
     "label": ("label_with_teacher", "label images with a larger detector"),
     "predict-latency": ("predict_latency", "predicted latency on a phone, with its error"),
     "measure-latency": ("measure_latency", "measured latency here or on a phone"),
     "calibrate-latency": ("calibrate_latency", "a latency table of a device, measured"),
-    "detect": ("detect", "draw detections on an image"),
+    "detect": ("detect", "objects in images, folders, videos and a webcam"),
 }
 
 
@@ -36,11 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *options = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
-        print("usage: ofa-det COMMAND [--help] [options]\n")
+        print("usage: ofa-det COMMAND [--help] [options], ofa-det --version\n")
         print("\n".join(f"  {command:<{width}}  {text}" for command, (_, text) in COMMANDS.items()))
         return 0
+    if name == "--version":
+        print(f"ofa-det {ofa_det.__version__}")
+        return 0
+    name = name.replace("_", "-")
     if name not in COMMANDS:
-        print(f"ofa-det: error: expected one of {', '.join(COMMANDS)}, found {name!r}", file=sys.stderr)
+        close = get_close_matches(name, COMMANDS, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        print(f"ofa-det: error: expected one of {', '.join(COMMANDS)}, found {name!r}{meant}", file=sys.stderr)
         return 2
     # Imported on demand: a command should not wait for, or need, another command's libraries.
     module = import_module(f"ofa_det.cli.{COMMANDS[name][0]}")

@@ -15,6 +15,7 @@ from ofa_det.artefacts.records import read_record, write_record
 from ofa_det.cli.command import command
 from ofa_det.cli.main import COMMANDS
 from ofa_det.data.generated import generate_dataset
+from ofa_det.evaluation.metrics import percent
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
 
 
@@ -127,8 +128,8 @@ def _report(folder: Path, model: Path, seconds: float) -> None:
     )
     write_record(folder / "report.json", report)
     rows = [
-        ("float AP", f"{float_ap:.3f}"),
-        ("int8 AP", f"{int8_ap:.3f} (of {model})"),
+        ("float AP", percent(float_ap)),
+        ("int8 AP", f"{percent(int8_ap)} (of {model})"),
         ("predicted on Pixel 2", f"{predicted.mean_ms:.1f} ms ± {predicted.error_ms:.1f} ms"),
         ("", f"{predicted.runtime}, one thread, without the post-processing op"),
         ("measured here", f"{host.mean_ms:.1f} ms, one thread, whole file"),
@@ -142,4 +143,4 @@ def _report(folder: Path, model: Path, seconds: float) -> None:
     print(f"\n{table}")
 
 
-main = command("quickstart", "The whole way on generated images, in minutes.", QuickstartConfig, run)
+main = command("quickstart", "The whole way on generated images, in minutes.", QuickstartConfig, run, numbered=True)

@@ -98,7 +98,7 @@ def _write_split(folder: Path, count: int, image_size: tuple[int, int], seed: in
         else:
             picture, objects = _draw_image(rng, image_size, crowd=position % _CROWD_EVERY == _CROWD_EVERY - 1)
         encoded = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1]
-        write_atomically(folder / name, encoded.tobytes())
+        write_atomically(folder / name, encoded.tobytes(), durable=False)
         images.append({"id": image_id, "file_name": name, "width": width, "height": height})
         annotations += [{"id": len(annotations) + k + 1, "image_id": image_id, **o} for k, o in enumerate(objects)]
     categories = [{"id": category.id, "name": category.name} for category in CATEGORIES]

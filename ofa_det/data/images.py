@@ -9,6 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps
 
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+"""Of the files in a folder that are taken for images, in lower case."""
+
 MID_GREY = 128
 """Fills what no image covers; it is the value that preprocessing maps to zero."""
 

@@ -42,7 +42,6 @@ class InspectConfig:
         output: folder for inspection.json and pictures.jpg.
         pictures: images drawn with their boxes.
         seed: of where a fit places the boxes.
-        json: print inspection.json instead of a table.
     """
 
     data: DataConfig
@@ -52,7 +51,6 @@ class InspectConfig:
     output: str = "runs/inspect"
     pictures: int = 20
     seed: int = 0
-    json: bool = False
 
     def __post_init__(self) -> None:
         if self.resolution is not None and self.resolution < 32:

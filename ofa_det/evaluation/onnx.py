@@ -12,7 +12,7 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 
-from ofa_det.arch.description import PostProcessConfig
+from ofa_det.arch.description import PostProcessChange, PostProcessConfig
 from ofa_det.artefacts.files import parse_json
 from ofa_det.artefacts.onnx_external import external_data
 from ofa_det.artefacts.records import parse_record
@@ -51,20 +51,27 @@ class OnnxDetector:
     Args:
         path: the file.
         num_threads: threads that the runtime uses for one operator.
+        postprocess: settings that replace those of the metadata.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: no ONNX model, or not one of our export.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_threads: int = 1,
+        postprocess: PostProcessChange | None = None,
+    ) -> None:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"expected an .onnx file, found nothing at {path}")
         self._session = _session(path, num_threads)
         metadata = _metadata(path, self._session)
         self._category_ids = np.array(metadata.class_category_ids, dtype=np.int64)
-        self._postprocess = metadata.postprocess
+        self._postprocess = (postprocess or PostProcessChange()).applied(metadata.postprocess)
 
     @property
     def input_size(self) -> tuple[int, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.description import ModelDescription, PostProcessChange
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
@@ -18,6 +18,7 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.detection.detections import Predictor
+from ofa_det.evaluation.engines import Engine
 from ofa_det.evaluation.holdout import divided_as_trained, open_trained_on
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
@@ -45,6 +46,11 @@ class EvaluateConfig:
         split: images to score on: val, train, or the fit and holdout parts of train.
         output: folder for metrics.json, detections.json and contact_sheet.jpg.
         accelerator: torch device for a run folder's network: auto, cpu, cuda or cuda:N.
+        nms: post-processing settings instead of the model's own, for this evaluation.
+        workers: images that a file is run on side by side, with the same detections; 0 for the cores there are. A run
+            folder's network uses the cores by itself.
+        threads: of a file's runtime, for one image.
+        engine: what computes the metrics: hotcoco, or pycocotools, its reference, which is slower.
     """
 
     model: str
@@ -55,8 +61,14 @@ class EvaluateConfig:
     split: Split = "val"
     output: str = "runs/evaluation"
     accelerator: str = "cpu"
+    nms: PostProcessChange = field(default_factory=PostProcessChange)
+    workers: int = 0
+    threads: int = 1
+    engine: Engine = "hotcoco"
 
     def __post_init__(self) -> None:
+        if self.workers < 0 or self.threads < 1:
+            raise ValueError(f"expected workers >= 0 and threads >= 1, found {self.workers} and {self.threads}")
         if self.calibration_images < 2:
             raise ValueError(f"expected calibration_images >= 2, found {self.calibration_images}")
 
@@ -77,7 +89,7 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
     shown = {model.path: _predictor(model, config, dataset)}
     if config.compare is not None:
         shown.setdefault(config.compare, _predictor(_model(config.compare), config, dataset))
-    metrics = score(shown[model.path], dataset, progress=progress)
+    metrics = score(shown[model.path], dataset, progress=progress, engine=config.engine)
     record = EvaluationRecord(
         **vars(metrics.record),
         model=model.path,
@@ -87,6 +99,7 @@ def evaluate(config: EvaluateConfig, *, progress: bool = True) -> Metrics:
         data_root=config.data.root,
         split=config.split,
         images_sha256=dataset.fingerprint(),
+        postprocess=config.nms,
     )
     output = Path(config.output)
     write_atomically(output / "detections.json", json.dumps(metrics.results, allow_nan=False))
@@ -137,10 +150,16 @@ def _data(model: _Model, config: EvaluateConfig) -> DataConfig:
 def _predictor(model: _Model, config: EvaluateConfig, scored: CocoDataset) -> Predictor:
     """The predictor of a model; of a supernet its subnet, as a search scores it."""
     if model.supernet is None or model.subnet is None:
-        return open_predictor(model.path, accelerator=config.accelerator)
+        return open_predictor(
+            model.path,
+            accelerator=config.accelerator,
+            postprocess=config.nms,
+            threads=config.threads,
+            workers=config.workers,
+        )
     logger.info("scoring %s of the supernet in %s", model.subnet, model.path)
     scorer = SubnetScorer(
-        model.supernet,
+        replace(model.supernet, postprocess=config.nms.applied(model.supernet.postprocess)),
         calibration=open_trained_on(_data(model, config), model.supernet, supernet=model.path),
         calibration_images=config.calibration_images,
         scored=scored,

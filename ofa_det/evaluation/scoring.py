@@ -13,7 +13,9 @@ from tqdm import tqdm
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.detection.detections import Detections, Predictor
+from ofa_det.evaluation.engines import Engine
 from ofa_det.evaluation.metrics import Metrics, coco_metrics
+from ofa_det.evaluation.side_by_side import SideBySide
 from ofa_det.models.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ def score(
     batches: Iterable[NDArray[np.uint8]] | None = None,
     progress: bool = False,
     ranks: Ranks = ALONE,
+    engine: Engine = "hotcoco",
 ) -> Metrics:
     """Scores a detector on every image of a data set.
 
@@ -45,6 +48,7 @@ def score(
             size; by default they are read.
         progress: show a progress bar.
         ranks: that score it together, each with a predictor of its own that is the same; all get all detections.
+        engine: what computes the metrics.
 
     Returns:
         The metrics, with the detections they are made from.
@@ -66,7 +70,7 @@ def score(
             "none of %d detections is of a category of the data set; was the detector trained on other categories?",
             len(results),
         )
-    return coco_metrics(ground_truth, results)
+    return coco_metrics(ground_truth, results, engine=engine)
 
 
 def share_of(dataset: CocoDataset, ranks: Ranks) -> CocoDataset:
@@ -83,6 +87,9 @@ def predictions(
     """Yields the detections of every image, in the order of the data set."""
     if batches is None:
         batches = image_batches(dataset, size=predictor.input_size, batch_size=BATCH_SIZE)
+    if isinstance(predictor, SideBySide):
+        yield from predictor.predict_all(batches)
+        return
     for images in batches:
         yield from predictor.predict(images)
 

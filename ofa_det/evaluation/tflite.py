@@ -11,10 +11,12 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
+from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.detection.preprocessing import PIXEL_MEAN, check_images, normalise_array
+from ofa_det.evaluation.tflite_settings import with_postprocess
 
 
 class TfliteDetector:
@@ -28,6 +30,7 @@ class TfliteDetector:
     Args:
         path: the file.
         num_threads: threads that the interpreter uses for one image.
+        postprocess: settings that replace the file's own.
 
     Raises:
         FileNotFoundError: no such file.
@@ -35,11 +38,19 @@ class TfliteDetector:
             describes another file.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, num_threads: int = 1) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        num_threads: int = 1,
+        postprocess: PostProcessChange | None = None,
+    ) -> None:
         path = Path(path)
         if not path.is_file():
             raise FileNotFoundError(f"expected a .tflite file, found nothing at {path}")
         content = path.read_bytes()
+        if postprocess is not None and postprocess.values():
+            content = with_postprocess(path, content, postprocess)
         self._path = path
         manifest = read_manifest(path)
         self._interpreter = _interpreter(path, content, num_threads)

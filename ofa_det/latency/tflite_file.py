@@ -113,13 +113,13 @@ def parse_tflite(content: bytes, *, where: str) -> TfliteNetwork:
     broken = f"expected a whole TFLite flatbuffer in {where}, found a broken one"
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
-    except (struct.error, IndexError, TypeError, ValueError) as error:
+    except (struct.error, LookupError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{broken} ({error})") from error
     if not model.subgraphs or not model.subgraphs[0].operators:
         raise ValueError(f"expected a graph with ops in {where}, found none")
     try:
         return _GraphReader(model, where).read()
-    except (IndexError, TypeError, AttributeError, ZeroDivisionError) as error:  # dangling indices, absent tables
+    except (LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:  # dangling indices
         raise ValueError(f"{broken} ({error})") from error
 
 

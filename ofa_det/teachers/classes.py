@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import read_lines
 from ofa_det.artefacts.manifest import LABELS_FILE
 from ofa_det.teachers.coco_categories import coco_classes
 
@@ -91,7 +92,7 @@ def _classes(path: Path, count: int | None, labels: str | None) -> TeacherClasse
 
 
 def _listed(path: Path, count: int | None, file: Path) -> TeacherClasses:
-    names = [line.strip() for line in file.read_text().splitlines()]
+    names = [line.strip() for line in read_lines(file)]
     categories: list[Category | None] = [
         Category(id=line, name=name) if name.strip("?") else None for line, name in enumerate(names, 1)
     ]

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ofa_det.arch.classes import Category
-from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.files import parse_json, write_atomically
 from ofa_det.artefacts.records import parse_record, record_content
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
@@ -230,9 +230,11 @@ class TeacherLabels:
             arrays, metadata = _mapped(path)
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"expected a teacher's labels in {path}, found {error}; make them anew") from error
-        header = parse_record(json.loads(metadata.get(_HEADER_KEY, "{}")), LabelHeader, where=str(path))
+        header = parse_record(
+            parse_json(metadata.get(_HEADER_KEY, "{}"), where=str(path)), LabelHeader, where=str(path)
+        )
         try:
-            names = tuple(json.loads(arrays.pop("file_names").tobytes()))
+            names = tuple(parse_json(arrays.pop("file_names").tobytes(), where=str(path)))
             return cls(header=header, file_names=names, **{name: arrays[name] for name in _ARRAYS})
         except (KeyError, ValueError) as error:
             raise ValueError(f"expected a teacher's labels in {path}, found {error}; make them anew") from error
@@ -253,7 +255,7 @@ def _mapped(path: Path) -> tuple[dict[str, NDArray[Any]], Mapping[str, str]]:
     with path.open("rb") as stream:
         content = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     begin = 8 + int.from_bytes(content[:8], "little")
-    entries = json.loads(content[8:begin])
+    entries = parse_json(content[8:begin], where=str(path))
     arrays = {}
     for name, entry in entries.items():
         if name != "__metadata__":

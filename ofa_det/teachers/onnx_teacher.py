@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import parse_json
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.artefacts.records import parse_record
 from ofa_det.evaluation.onnx import METADATA_KEY, OnnxMetadata
@@ -149,6 +149,7 @@ def _words(decoder: Decoder) -> str:
 
 def _own_classes(metadata: str, path: Path) -> TeacherClasses:
     """The classes that an export of ours names."""
-    content = parse_record(json.loads(metadata), OnnxMetadata, where=f"metadata {METADATA_KEY!r} of {path}")
+    where = f"metadata {METADATA_KEY!r} of {path}"
+    content = parse_record(parse_json(metadata, where=where), OnnxMetadata, where=where)
     pairs = zip(content.class_category_ids, content.class_names, strict=True)
     return TeacherClasses(columns=tuple(Category(id=id_, name=name) for id_, name in pairs), source=str(path))

@@ -66,10 +66,10 @@ class Validator:
             predictor = self._scorer.predictor(network, subnet)
             aps[name] = self._scorer.score(predictor).ap
             if len(aps) == 1 and self._draws:
-                sheet = contact_sheet(self._dataset, {f"{name} {aps[name]:.3f}": predictor}, limit=PICTURE_IMAGES)
+                sheet = contact_sheet(self._dataset, {f"{name} {100 * aps[name]:.1f}": predictor}, limit=PICTURE_IMAGES)
                 write_picture(self._run_folder / "pictures" / f"{images:07d}.jpg", sheet)
                 log.write_picture(images, sheet)
-        logger.info("%d images: %s", images, ", ".join(f"{name} {ap:.3f}" for name, ap in aps.items()))
+        logger.info("%d images: AP %s", images, ", ".join(f"{name} {100 * ap:.1f}" for name, ap in aps.items()))
         return aps
 
 

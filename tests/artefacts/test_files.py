@@ -1,9 +1,13 @@
+import errno
 import math
+import os
+import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from ofa_det.artefacts.files import read_json, write_atomically, write_json
+from ofa_det.artefacts.files import read_json, read_lines, write_atomically, write_json
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -21,16 +25,72 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "c.txt"
     write_atomically(path, "old")
 
-    def half(self: Path, content: bytes) -> int:
-        with self.open("wb") as file:
-            file.write(content[:1])
-        raise OSError("disk full")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", half)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"^expected room to write .*c\.txt, found No space left on device; free some"):
         write_atomically(path, "new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_file_and_folder_are_on_the_disk_before_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file before it gets its name, the folder after; none of many small ones."""
+    path, synced = tmp_path / "c.txt", []
+
+    def sync(descriptor: int) -> None:
+        synced.append((stat.S_ISDIR(os.fstat(descriptor).st_mode), path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write_atomically(path, "new")
+    assert synced == [(False, False), (True, True)]
+    write_atomically(path, "newer", durable=False)
+    assert len(synced) == 2
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    """A real one: root, who may write anywhere, becomes somebody else for a moment."""
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others.
+        place = Path(folder)
+        place.chmod(0o555)
+        for parent in place.parents:
+            if not parent.stat().st_mode & 0o001:
+                pytest.skip(f"{parent} is closed to other users")
+        before = os.geteuid()
+        if before == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(PermissionError, match=r"^expected to be allowed to use .*c\.txt, found Permission den"):
+                write_atomically(place / "c.txt", "new")
+            with pytest.raises(PermissionError, match="choose another"):
+                write_atomically(place / "more/c.txt", "new")
+        finally:
+            os.seteuid(before)
+        place.chmod(0o755)
+        assert list(place.iterdir()) == []
+
+
+def test_a_file_where_a_folder_should_be_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("file")
+    with pytest.raises(OSError, match=r"^expected a folder to write .*a/c\.txt into, found a file in its place"):
+        write_atomically(tmp_path / "a/c.txt", "new")
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"), [(b"\xef\xbb\xbfa\r\nb", ["a", "b"]), ("ä\n".encode(), ["ä"]), (b"", [])]
+)
+def test_lines_of_a_text(tmp_path: Path, content: bytes, lines: list[str]) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content)
+    assert read_lines(path) == lines
+
+
+def test_what_is_no_utf_8_is_a_value_error_that_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes("größe".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^expected text in UTF-8 in .*labels\.txt, found invalid"):
+        read_lines(path)
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

@@ -1,4 +1,7 @@
+import errno
+import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -7,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+import ofa_det
 from ofa_det.artefacts.records import to_yaml
-from ofa_det.cli.command import command
+from ofa_det.cli.command import Printed, command
 from ofa_det.cli.main import COMMANDS, main
 
 TOOLS = Path(__file__).parents[2] / "tools"
@@ -146,6 +150,35 @@ def test_an_error_of_the_library_is_one_line_and_status_2(capsys, error):
     assert capsys.readouterr().err == "ofa-det test: error: expected a, found b\n"
 
 
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ENOSPC, "expected room to write runs/x/metrics.jsonl, found No space left on device; free some"),
+        (errno.EROFS, "expected to be allowed to use runs/x/metrics.jsonl, found Read-only file system; change that"),
+    ],
+)
+def test_an_error_of_the_disk_says_what_to_do(capsys, number, words):
+    def fail(options):
+        raise OSError(number, os.strerror(number), "runs/x/metrics.jsonl")
+
+    assert run_with("--root", "x", action=fail)[0] == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ofa-det test: error: {words}")
+
+
+def test_file_names_that_are_no_utf_8_can_be_told(capsys):
+    name = os.fsdecode(b"gr\xf6\xdfe.jpg")
+
+    def fail(options):
+        raise ValueError(f"expected an image, found {name}")
+
+    assert run_with("--root", "x", action=fail)[0] == 2
+    assert capsys.readouterr().err == "ofa-det test: error: expected an image, found gr\\udcf6\\udcdfe.jpg\n"
+    main = command("test", "Tests.", Options, lambda options: Printed(text=name, values={"image": name}))
+    assert main(["--root", "x"]) == 0
+    assert capsys.readouterr().out == "gr\\udcf6\\udcdfe.jpg\n"
+
+
 def test_ctrl_c_is_status_130(capsys):
     def interrupt(options):
         raise KeyboardInterrupt
@@ -196,12 +229,103 @@ def test_every_command_explains_its_options(capsys, name):
     assert re.findall(r"\n  (--\S+) \S+\s+\((?:type|required)", text) == []  # Nothing between option and type.
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["--rot", "x"], "--root"),
+        (["--root", "x", "--dephts.most", "3"], "--depths.most"),
+        (["--root", "x", "--depths.mots=3"], "--depths.most"),
+        (["--root", "x", "--resmue"], "--resume"),
+        (["--root", "x", "--resum"], "--resume"),  # Abbreviations are not taken.
+    ],
+)
+def test_a_misspelt_option_is_told_what_was_meant(capsys, typed, meant):
+    assert run_with(*typed)[0] == 2
+    assert f"(did you mean {meant}?); see --help" in capsys.readouterr().err
+
+
+def test_what_resembles_no_option_is_told_nothing(capsys):
+    assert run_with("--root", "x", "--colour", "red")[0] == 2
+    assert "did you mean" not in capsys.readouterr().err
+
+
+def test_hyphens_and_underscores_mean_the_same():
+    @dataclass(frozen=True, kw_only=True)
+    class Cap:
+        """A cap.
+
+        Args:
+            latency_cap_ms: of a network.
+            per_op: of each op too.
+        """
+
+        latency_cap_ms: float = 0.0
+        per_op: bool = False
+
+    seen = []
+    main = command("test", "Tests.", Cap, seen.append)
+    assert main(["--latency-cap-ms", "-3.5", "--per-op"]) == main(["--latency_cap_ms=-3.5", "--per_op"]) == 0
+    assert seen == [Cap(latency_cap_ms=-3.5, per_op=True)] * 2
+
+
+def test_values_keep_their_hyphens():
+    assert run_with("--root=a-b/c-d")[1][0].root == "a-b/c-d"
+    assert run_with("--root", "-a-b")[1] == []  # As ever: argparse takes it for an option.
+
+
+def test_one_json_object_instead_of_text(capsys):
+    def run(options):
+        logging.getLogger("ofa_det.test").info("told")
+        return Printed(text="AP 50.0", values={"AP": 0.5, "APs": None})
+
+    main = command("test", "Tests.", Options, run, offers_json=True)
+    assert main(["--root", "x"]) == 0
+    assert capsys.readouterr().out == "AP 50.0\n"
+    for words in (["--json"], ["--json", "true"], ["--json=true"]):
+        assert main(["--root", "x", *words]) == 0
+        assert json.loads(capsys.readouterr().out) == {"AP": 0.5, "APs": None}
+
+
+def test_a_command_without_numbers_offers_no_json(capsys):
+    assert run_with("--root", "x", "--json")[0] == 2
+    assert "--json" in capsys.readouterr().err
+
+
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert main(["trian"]) == 2
-    assert "train" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith(", found 'trian'; did you mean train?\n")
+    assert main(["fly"]) == 2
+    assert "did you mean" not in capsys.readouterr().err
     assert main([]) == 0
     text = capsys.readouterr().out
     assert all(name in text for name in COMMANDS)
+
+
+def test_a_command_is_found_with_an_underscore_too(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict_latency", "--help"])
+    assert exit_.value.code == 0
+    assert "usage: ofa-det predict-latency " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ofa-det {ofa_det.__version__}\n"
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict-latency", "--version"])
+    assert exit_.value.code == 0
+    assert capsys.readouterr().out == f"ofa-det predict-latency {ofa_det.__version__}\n"
+
+
+def test_a_misspelt_command_waits_for_no_library():
+    script = (
+        "import sys; from ofa_det.cli.main import main; main(['trian']); main(['--version']); main([]); "
+        "assert not {'torch', 'numpy', 'jsonargparse'} & set(sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(TOOLS.parent)}, capture_output=True, check=False
+    )
+    assert done.returncode == 0
 
 
 def test_a_tool_ends_with_one_line_and_status_2():

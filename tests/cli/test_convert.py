@@ -1,4 +1,7 @@
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -88,3 +91,26 @@ def test_pictures_in_voc_format_are_a_file_after_three_commands(foxes, tmp_path,
     assert train([word for name, value in options.items() for word in (f"--{name}", str(value))]) == 0
     assert export(["--model", run, "--data.root", data, "--format", "onnx", "--output", exported]) == 0
     assert (tmp_path / "export/model.onnx").is_file()
+
+
+@pytest.mark.parametrize("limit_bytes", [40, 400])
+def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, limit_bytes):
+    """Files may not grow beyond a few bytes, as on a disk that is nearly full."""
+    pictures, data = tmp_path / "pictures", tmp_path / "data"
+    pictures.mkdir()
+    (pictures / "classes.txt").write_text("cell\n")
+    for number in range(6):
+        Image.new("L", (8, 6), 40 * number).save(pictures / f"{number}.png")
+        (pictures / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    script = (
+        "import resource, sys; from ofa_det.cli.convert_data import main; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, resource.RLIM_INFINITY)); "
+        f"sys.exit(main([{str(pictures)!r}, '--output', {str(data)!r}]))"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    (line,) = (line for line in done.stderr.splitlines() if "error: " in line)
+    assert line.startswith("ofa-det convert: error: expected room to write ")
+    assert "File too large; free some or choose another --output" in line
+    assert not data.exists()

@@ -51,7 +51,9 @@ def test_what_is_printed(exported, capsys, detector_folder, tiny_root):
     assert main([*words, "--calibration_images", "8", "--compared_images", "2"]) == 0
     size, accuracy, latency = capsys.readouterr().out.splitlines()
     assert size == f"{exported}: {manifest.model.bytes / 1e6:.2f} MB"
-    assert accuracy.startswith(f"AP {manifest.accuracy.before.AP:.3f} before, {manifest.accuracy.after.AP:.3f} after")
+    assert accuracy.startswith(
+        f"AP {100 * manifest.accuracy.before.AP:.1f} before, {100 * manifest.accuracy.after.AP:.1f} after"
+    )
     assert latency.startswith(f"predicted {manifest.latency.mean_ms:.1f} ms ± {manifest.latency.error_ms:.1f} ms")
     assert read_manifest(exported) == manifest
 

@@ -1,5 +1,6 @@
 import itertools
 import logging
+import shutil
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from ofa_det.data.draws import Draw
 from ofa_det.data.images import MID_GREY, stretch
 from ofa_det.data.loading import image_batches, spread, training_loader
 from ofa_det.data.sampling import repeat_factors
+from ofa_det.data.splits import DataConfig, open_split
 
 
 @pytest.fixture
@@ -280,3 +282,25 @@ assert cv2.getNumThreads() == 3
 """
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_an_image_that_is_deleted_while_training_runs_is_named_once(tiny_root, tmp_path, caplog):
+    """Its place in the batches is grey, and the others go on."""
+    root = tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    dataset = open_split(DataConfig(root=str(root)), "train")
+    gone = dataset.path(0)
+    gone.unlink()
+    loader = training_loader(
+        dataset,
+        batch_size=len(dataset),
+        first_step=0,
+        num_steps=2,
+        resolution_of_step=lambda step: 32,
+        seed=0,
+        augmentation=AugmentationConfig(),
+    )
+    assert [batch.images.shape[0] for batch in loader] == [len(dataset)] * 2
+    assert [record.getMessage() for record in caplog.records] == [
+        f"expected an image, found nothing at {gone}; it is taken as grey, without boxes"
+    ]

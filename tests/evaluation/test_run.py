@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import EvaluationRecord
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.records import read_record
@@ -156,6 +157,53 @@ def test_a_subnet_is_of_a_supernet(model, tiny_space, generated_root):
         evaluate(config, progress=False)
     with pytest.raises(ValueError, match="expected calibration_images >= 2, found 1"):
         replace(config, calibration_images=1)
+
+
+def test_other_settings_are_used_and_recorded(model, supernet, tiny_space, generated_root, tmp_path):
+    config = EvaluateConfig(
+        model=str(model),
+        data=DataConfig(root=str(generated_root)),
+        nms=PostProcessChange(max_detections=3, iou_threshold=0.25),
+        output=str(tmp_path),
+    )
+    metrics = evaluate(config, progress=False)
+    assert metrics.record.detections == 3 * metrics.record.images
+    assert read_record(tmp_path / "metrics.json", EvaluationRecord).postprocess == config.nms
+    changed = replace(supernet.description, subnet=tiny_space.smallest())
+    changed = replace(changed, postprocess=replace(changed.postprocess, max_detections=3, iou_threshold=0.25))
+    save_model(tmp_path / "changed", changed, supernet.network.extract(tiny_space.smallest()))
+    as_saved = replace(config, model=str(tmp_path / "changed"), nms=PostProcessChange())
+    assert evaluate(as_saved, progress=False) == metrics
+
+
+def test_a_subnet_of_a_supernet_takes_other_settings_too(save_trained, generated_root, tmp_path):
+    config = EvaluateConfig(
+        model=save_trained("supernet", 0.25),
+        data=DataConfig(root=str(generated_root)),
+        calibration_images=4,
+        nms=PostProcessChange(max_detections=2),
+        output=str(tmp_path / "out"),
+    )
+    assert evaluate(config, progress=False).record.detections == 2 * 6
+
+
+@pytest.mark.parametrize("engine", ["hotcoco", "pycocotools"])
+def test_a_file_is_run_side_by_side_with_the_same_detections(write_detector, generated_root, tmp_path, engine):
+    """Detections that depend on the order of images would change the numbers."""
+    path = write_detector([[0.4, 0.4, 0.3, 0.3], [0.6, 0.6, 0.2, 0.2]], [[0.9, 0.2], [0.3, 0.8]])
+    config = EvaluateConfig(model=str(path), data=DataConfig(root=str(generated_root)), output=str(tmp_path / "out"))
+    alone, together, threaded = (
+        evaluate(replace(config, workers=workers, threads=threads, engine=engine), progress=False)
+        for workers, threads in ((1, 1), (3, 1), (0, 2))
+    )
+    assert alone == together == threaded
+    assert alone.record.detections == 6 * 4
+
+
+@pytest.mark.parametrize("change", [{"workers": -1}, {"threads": 0}])
+def test_numbers_of_workers_and_threads_are_checked(model, generated_root, change):
+    with pytest.raises(ValueError, match="expected workers >= 0 and threads >= 1"):
+        EvaluateConfig(model=str(model), data=DataConfig(root=str(generated_root)), **change)
 
 
 def test_a_mistake_leaves_nothing_behind(model, generated_root, tmp_path):

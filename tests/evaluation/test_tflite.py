@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from ofa_det.arch.description import PostProcessChange
 from ofa_det.evaluation.tflite import TfliteDetector
 
 ANCHORS = [[0.2, 0.3, 0.2, 0.4], [0.7, 0.6, 0.4, 0.2], [0.5, 0.5, 0.1, 0.1]]
@@ -93,3 +94,29 @@ def test_files_that_are_no_detector_are_refused(tmp_path, write_detector):
 def test_images_of_another_size_are_refused(write_detector):
     with pytest.raises(ValueError, match=r"expected uint8 images \(B, 6, 8, 3\)"):
         TfliteDetector(write_detector(ANCHORS, SCORES)).predict(images(1, 7))
+
+
+@pytest.mark.parametrize(
+    ("change", "scores"),
+    [
+        ({}, [0.9, 0.6, 0.1]),
+        ({"score_threshold": 0.5}, [0.9, 0.6]),
+        ({"max_detections": 1}, [0.9]),
+        ({"detections_per_class": 1}, [0.9, 0.6]),
+        ({"regular_nms": False}, [0.9, 0.6]),  # One class of an anchor.
+    ],
+)
+def test_other_settings_replace_those_of_the_file(write_detector, change, scores):
+    path = write_detector(ANCHORS, SCORES)
+    before = path.read_bytes()
+    (found,) = TfliteDetector(path, postprocess=PostProcessChange(**change)).predict(images(1))
+    np.testing.assert_allclose(found.scores, scores, atol=1e-6)
+    assert path.read_bytes() == before
+
+
+def test_overlapping_boxes_stay_where_more_overlap_is_allowed(write_detector):
+    near = [[0.5, 0.5, 0.4, 0.4], [0.52, 0.5, 0.4, 0.4]]  # IoU 0.38 / 0.42
+    path = write_detector(near, [[0.9], [0.8]])
+    for iou_threshold, count in ((None, 1), (0.95, 2), (0.85, 1)):
+        change = PostProcessChange(iou_threshold=iou_threshold)
+        assert len(TfliteDetector(path, postprocess=change).predict(images(1))[0]) == count

@@ -8,9 +8,10 @@ from typing import Literal
 
 from ofa_det.data.formats.coco import annotation_files, read_coco
 from ofa_det.data.formats.csv_table import COLUMNS, read_csv, tables_below
-from ofa_det.data.formats.source import IMAGE_SUFFIXES, Source, files_below
+from ofa_det.data.formats.source import Source, files_below
 from ofa_det.data.formats.voc import read_voc
 from ofa_det.data.formats.yolo import label_files, read_yolo
+from ofa_det.data.images import IMAGE_SUFFIXES
 from ofa_det.data.problems import Problems
 
 Format = Literal["voc", "yolo", "csv", "coco"]

@@ -13,13 +13,11 @@ from typing import Literal, get_args
 
 from ofa_det.arch.classes import Category
 from ofa_det.data.image_names import is_text
-from ofa_det.data.images import image_sizes
+from ofa_det.data.images import IMAGE_SUFFIXES, image_sizes
 from ofa_det.data.problems import Problems
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 
 _SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training", "train2017", "trainval"), "train"),

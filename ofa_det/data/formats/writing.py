@@ -54,7 +54,7 @@ def write_yolo(
                     problems.add("ignored regions left out, which YOLO does not have", image.path.name)
                 else:
                     lines.append(_line(box, classes[box.category_id], image.size))
-            write_atomically(output / "labels" / split / f"{name}.txt", "".join(lines))
+            write_atomically(output / "labels" / split / f"{name}.txt", "".join(lines), durable=False)
     names = {label: category.name for label, category in enumerate(categories)}
     splits = {split: f"images/{split}" for split in placed}
     write_atomically(output / "data.yaml", to_yaml({**splits, "nc": len(names), "names": names}))
