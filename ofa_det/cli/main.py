@@ -15,6 +15,7 @@ COMMANDS = {
     "search": ("search_det", "find the best subnet under a latency cap"),
     "export": ("export_det", "turn a trained detector into .tflite or .onnx"),
     "eval": ("eval_det", "COCO metrics of a run folder, .onnx or .tflite"),
+    "validate-submission": ("validate_submission", "check a .tflite against the rules of the competition"),
     "package": ("package_submission", "validate and package a .tflite as a submission"),
     "label": ("label_with_teacher", "label images with a larger detector"),
     "predict-latency": ("predict_latency", "predicted latency on a phone, with its error"),
