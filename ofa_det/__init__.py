@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
     from ofa_det.search.evolution import EvolutionConfig
     from ofa_det.search.run import SearchConfig, search
-    from ofa_det.submission.packaging import PackageConfig, package
+    from ofa_det.submission.config import PackageConfig
+    from ofa_det.submission.packaging import package
     from ofa_det.teachers.run import LabelConfig, label
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
@@ -42,7 +43,7 @@ _MODULES = {
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
     "LabelConfig": "teachers.run",
-    "PackageConfig": "submission.packaging",
+    "PackageConfig": "submission.config",
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
     "ScheduleConfig": "training.schedule",

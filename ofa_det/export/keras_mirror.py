@@ -111,8 +111,8 @@ def _apply(layer: Layer, inputs: list[Any], weights: MirrorWeights, quantize: _Q
         return keras.layers.Concatenate(name=name)(inputs)
     if layer.kind == "resize":
         channels, height, width = layer.output_shape
-        # Becomes RESIZE_NEAREST_NEIGHBOR; an UpSampling2D becomes TILEs and RESHAPEs. Where a side is doubled, half-pixel
-        # centres change nothing but the version of the op, which phones of 2020 do not know.
+        # Becomes RESIZE_NEAREST_NEIGHBOR; an UpSampling2D becomes TILEs and RESHAPEs. Of a side that is doubled
+        # half-pixel centres change nothing but the version of the op, to one that the runtimes of 2020 do not know.
         return keras.layers.Lambda(
             lambda x: tf.raw_ops.ResizeNearestNeighbor(images=x, size=(height, width), half_pixel_centers=False),
             output_shape=(height, width, channels),

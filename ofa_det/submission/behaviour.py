@@ -66,7 +66,8 @@ def behaviour_checks(outputs: Sequence[Outputs], repeated: Outputs, *, most: int
     ordered = bool((boxes[:, 2:] >= boxes[:, :2]).all())
     first = outputs[0]
     same = all(
-        np.array_equal(getattr(first, name), getattr(repeated, name)) for name in ("boxes", "classes", "scores", "count")
+        np.array_equal(getattr(first, name), getattr(repeated, name))
+        for name in ("boxes", "classes", "scores", "count")
     )
     finite = all(bool(np.isfinite(values).all()) for values in (boxes, classes, scores, counts))
     return [

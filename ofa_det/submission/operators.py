@@ -89,7 +89,7 @@ def suppression_op(model: Any) -> Any | None:
 
 def _builtin(code: Any) -> str:
     # Old files have the code in the deprecated byte alone.
-    return _NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
+    return str(_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown"))
 
 
 def _custom_name(code: Any) -> str:

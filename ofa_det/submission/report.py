@@ -72,6 +72,4 @@ def check(
 ) -> Check:
     """A rule that asks for a value, or for what `passed` says of the one found."""
     kept = passed(found) if callable(passed) else found == expected if passed is None else passed
-    return Check(
-        name=name, expected=str(expected), found=str(found), passed=bool(kept), mend="" if kept else mend
-    )
+    return Check(name=name, expected=str(expected), found=str(found), passed=bool(kept), mend="" if kept else mend)

@@ -166,23 +166,17 @@ def _columns(model: Any) -> int | None:
         return None
 
 
-def _class_checks(
-    ids: Sequence[int | None] | None, columns: int | None, categories: Sequence[Category]
-) -> list[Check]:
+def _class_checks(ids: Sequence[int | None] | None, columns: int | None, categories: Sequence[Category]) -> list[Check]:
     expected = "category id = class + 1 for every class"
     compact = "export it with --classes competition, and number the categories from 1"
     wrong = [f"class {index} is category {id_}" for index, id_ in enumerate(ids or ()) if id_ not in (None, index + 1)]
-    if ids is None:
-        found = "no manifest says otherwise"
-    else:
-        found = f"{wrong[0]} in {MANIFEST_FILE}" if wrong else "the same"
+    kept = "no manifest says otherwise" if ids is None else "the same"
+    found = f"{wrong[0]} in {MANIFEST_FILE}" if wrong else kept
     checks = [check("classes", expected, found, not wrong, mend=compact)]
     if categories:
         highest = max(category.id for category in categories)
         needed = f"a column for each category of the data, {highest} at least"
-        checks.append(
-            check("class columns", needed, columns, columns is not None and columns >= highest, mend=compact)
-        )
+        checks.append(check("class columns", needed, columns, columns is not None and columns >= highest, mend=compact))
     return checks
 
 

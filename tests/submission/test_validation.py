@@ -122,7 +122,7 @@ def test_foreign_and_flex_operators_are_refused_though_they_cannot_run(write_det
 
 
 def test_a_release_is_two_numbers(write_detector):
-    with pytest.raises(ValueError, match="expected a release of TensorFlow Lite as 2.2, found 'new'"):
+    with pytest.raises(ValueError, match=r"expected a release of TensorFlow Lite as 2\.2, found 'new'"):
         validate_submission(write_detector(ANCHORS, SCORES), release="new")
 
 
