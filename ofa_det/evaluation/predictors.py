@@ -15,7 +15,7 @@ from ofa_det.models.run_folder import load_detector
 
 
 def open_predictor(path: str | os.PathLike[str], *, accelerator: str = "cpu") -> Predictor:
-    """Opens a run folder, an `.onnx` or a `.tflite` file.
+    """Opens a run folder, an `.onnx` or a `.tflite` file; of our export in any format.
 
     Args:
         path: of the detector.
@@ -38,7 +38,11 @@ def open_predictor(path: str | os.PathLike[str], *, accelerator: str = "cpu") ->
         return OnnxDetector(path)
     if path.suffix == ".tflite":
         from ofa_det.evaluation.tflite import TfliteDetector
+        from ofa_det.evaluation.tflite_raw import RawTfliteDetector, gives_raw_outputs
 
+        manifest = read_manifest(path)
+        if manifest is not None and gives_raw_outputs(manifest):
+            return RawTfliteDetector(path, manifest)
         return TfliteDetector(path)
     raise ValueError(f"expected a run folder, .onnx or .tflite file, found {path}")
 

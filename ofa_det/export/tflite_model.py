@@ -14,6 +14,7 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import shipped_plan
 from ofa_det.artefacts.manifest import LayerNoiseEntry, QuantizationEntry, TensorEntry
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 from ofa_det.export.conversion import convert
 from ofa_det.export.converted import ConvertedModel, Recipe
 from ofa_det.export.formats import InputType
@@ -26,7 +27,7 @@ from ofa_det.export.mirror_weights import (
     with_score_columns,
     with_tf_box_order,
 )
-from ofa_det.export.op_surgery import RAW_OUTPUTS, TF_BOX_SCALES, append_postprocess, append_raw_outputs
+from ofa_det.export.op_surgery import TF_BOX_SCALES, append_postprocess, append_raw_outputs
 from ofa_det.export.verification import (
     INPUT_QUANTIZATION,
     check_agreement,
