@@ -23,7 +23,8 @@ def with_suppression(model: onnx.ModelProto, every_anchor: Sequence[str], config
         config: thresholds and limits.
 
     Returns:
-        The model, with the outputs that `evaluation.onnx` reads: boxes (N, 4), scores (N,), descending, and labels (N,).
+        The model, with the outputs that `evaluation.onnx` reads: boxes (N, 4), scores (N,), descending, and labels
+        (N,).
     """
     graph = _Appended(model)
     boxes, scores = (graph.renamed(name, f"{name}_of_every_anchor") for name in every_anchor)
