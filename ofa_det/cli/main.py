@@ -14,6 +14,7 @@ COMMANDS = {
     "train": ("train_det", "train an elastic detector, or one subnet of it"),
     "search": ("search_det", "find the best subnet under a latency cap"),
     "export": ("export_det", "turn a trained detector into .tflite or .onnx"),
+    "export-classifier": ("export_classifier", "turn a published once-for-all classifier into uint8 .tflite"),
     "eval": ("eval_det", "COCO metrics of a run folder, .onnx or .tflite"),
     "validate-submission": ("validate_submission", "check a .tflite against the rules of the competition"),
     "package": ("package_submission", "validate and package a .tflite as a submission"),
