@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
     from ofa_det.search.evolution import EvolutionConfig
     from ofa_det.search.run import SearchConfig, search
-    from ofa_det.submission.packaging import PackageConfig, package
+    from ofa_det.submission.config import PackageConfig
+    from ofa_det.submission.packaging import package
     from ofa_det.teachers.run import LabelConfig, label
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
@@ -53,7 +54,7 @@ _MODULES = {
     "ExportConfig": "export.config",
     "InspectConfig": "data.inspection",
     "LabelConfig": "teachers.run",
-    "PackageConfig": "submission.packaging",
+    "PackageConfig": "submission.config",
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
     "ScheduleConfig": "training.schedule",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ofa_det.arch.layers import BATCH_NORM_EPSILON, ElasticLayer
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, ElasticLayer, Padding
 from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec
 from ofa_det.arch.plan import SQUEEZE_REDUCTION, LayerPlan, PlanBuilder, make_divisible
 from ofa_det.arch.space import BackboneConfig, SearchSpace
@@ -82,12 +82,20 @@ def shipped_plan(detector: DetectorConfig, columns: int, subnet: SubnetConfig) -
 
 
 def classifier_plan(
-    backbone: BackboneConfig, subnet: SubnetConfig, *, num_classes: int = 1000, feature_width: int = 1280
+    backbone: BackboneConfig,
+    subnet: SubnetConfig,
+    *,
+    num_classes: int = 1000,
+    feature_width: int = 1280,
+    padding: Padding = "same",
 ) -> LayerPlan:
-    """The layers of the published OFA classifier on the same backbone: pool, feature mix, linear."""
+    """The layers of the published OFA classifier on the same backbone: pool, feature mix, linear.
+
+    Latencies are published of its TensorFlow Lite form, taken to need no PAD operators; its weights were trained with
+    symmetric padding.
+    """
     builder = PlanBuilder(subnet.resolution)
-    # Latencies are published of its TensorFlow Lite form, taken to need no PAD operators.
-    append_backbone(builder, replace(backbone, padding="same"), subnet)
+    append_backbone(builder, replace(backbone, padding=padding), subnet)
     builder.append("classifier.pool", "pool")
     builder.append("classifier.mix", "conv", feature_width, activation="hswish")
     builder.append("classifier.linear", "fully_connected", num_classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ofa_det.arch.detector import classifier_plan
@@ -34,10 +34,22 @@ class OfaClassifier:
 
     @property
     def plan(self) -> LayerPlan:
-        """The layers of the network as published, classifier included."""
+        """The layers of the network as latencies are published of it, classifier included."""
         return classifier_plan(
             self.backbone, self.subnet, num_classes=self.num_classes, feature_width=self.feature_width
         )
+
+    @property
+    def trained_plan(self) -> LayerPlan:
+        """The same layers with the padding of their training; the last is a 1x1 convolution of a 1x1 map."""
+        plan = classifier_plan(
+            self.backbone,
+            self.subnet,
+            num_classes=self.num_classes,
+            feature_width=self.feature_width,
+            padding=self.backbone.padding,
+        )
+        return replace(plan, layers=(*plan.layers[:-1], replace(plan.layers[-1], kind="conv")))
 
 
 def parse_ofa_classifier(

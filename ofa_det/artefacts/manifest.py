@@ -16,6 +16,8 @@ from ofa_det.artefacts.records import read_record
 
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
+ANCHORS_FILE = "anchors.safetensors"
+"""Beside a file with raw outputs: `anchors` (A, 4) (cx, cy, w, h), normalised."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,9 @@ from torch import Tensor
 CODE_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Factors of dx, dy, dw, dh; TFLite_Detection_PostProcess divides by them (x_scale, y_scale, w_scale, h_scale)."""
 
+TF_BOX_ORDER = (1, 0, 3, 2)
+"""Positions of the op's (ty, tx, th, tw) in our (dx, dy, dw, dh)."""
+
 _MAX_LOG_SIZE = math.log(1000.0)  # keeps exp() finite on an untrained network
 
 

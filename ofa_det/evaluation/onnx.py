@@ -21,8 +21,12 @@ from ofa_det.detection.postprocessing import postprocess
 from ofa_det.detection.preprocessing import check_images
 
 METADATA_KEY = "ofa_det"
+NMS_METADATA_KEY = "ofa_det_suppressed"
+"""Not that of a file which leaves suppression to its reader, so that nobody suppresses twice."""
 INPUT_NAME = "images"
 OUTPUT_NAMES = ("boxes", "scores")
+DETECTION_OUTPUTS = ("boxes", "scores", "labels")
+"""Of a file that suppresses by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +49,9 @@ class OnnxMetadata:
 class OnnxDetector:
     """An `.onnx` detector of `tools/export_det.py` as a `Predictor`.
 
-    The file takes one uint8 RGB image (1, H, W, 3) and gives boxes (1, A, 4) xyxy and scores (1, A, C); suppression
-    happens here, with the attributes that the file's metadata names.
+    The file takes one uint8 RGB image (1, H, W, 3) and gives boxes (1, A, 4) xyxy and scores (1, A, C), which are
+    suppressed here, with the attributes that the file's metadata names; or boxes (N, 4), scores (N,) and labels (N,),
+    suppressed in the file.
 
     Args:
         path: the file.
@@ -69,7 +74,7 @@ class OnnxDetector:
         if not path.is_file():
             raise FileNotFoundError(f"expected an .onnx file, found nothing at {path}")
         self._session = _session(path, num_threads)
-        metadata = _metadata(path, self._session)
+        metadata, self._is_suppressed = _metadata(path, self._session)
         self._category_ids = np.array(metadata.class_category_ids, dtype=np.int64)
         self._postprocess = (postprocess or PostProcessChange()).applied(metadata.postprocess)
 
@@ -95,6 +100,9 @@ class OnnxDetector:
         return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
+        if self._is_suppressed:
+            boxes, scores, labels = self._session.run(list(DETECTION_OUTPUTS), {INPUT_NAME: image[None]})
+            return Detections(boxes=boxes, scores=scores, category_ids=self._category_ids[labels])
         boxes, scores = self._session.run(list(OUTPUT_NAMES), {INPUT_NAME: image[None]})
         kept_boxes, kept_scores, labels = postprocess(
             torch.from_numpy(boxes[0]), torch.from_numpy(scores[0]), self._postprocess
@@ -122,12 +130,15 @@ def _session(path: Path, num_threads: int) -> onnxruntime.InferenceSession:
         raise ValueError(f"expected an ONNX model in {path}, found: {error}") from error
 
 
-def _metadata(path: Path, session: onnxruntime.InferenceSession) -> OnnxMetadata:
-    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if text is None:
+def _metadata(path: Path, session: onnxruntime.InferenceSession) -> tuple[OnnxMetadata, bool]:
+    """What the file says of itself, and whether it suppresses by itself."""
+    entries = session.get_modelmeta().custom_metadata_map
+    key = next((key for key in (METADATA_KEY, NMS_METADATA_KEY) if key in entries), None)
+    if key is None:
         raise ValueError(
             f"expected metadata {METADATA_KEY!r} in {path}, found none; export the detector with tools/export_det.py "
             "--format onnx"
         )
-    where = f"metadata {METADATA_KEY!r} of {path}"
-    return parse_record(parse_json(text, where=where), OnnxMetadata, where=where)
+    where = f"metadata {key!r} of {path}"
+    metadata = parse_record(parse_json(entries[key], where=where), OnnxMetadata, where=where)
+    return metadata, key == NMS_METADATA_KEY

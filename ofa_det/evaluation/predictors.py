@@ -26,7 +26,7 @@ def open_predictor(
     threads: int = 1,
     workers: int = 1,
 ) -> Predictor:
-    """Opens a run folder, an `.onnx` or a `.tflite` file.
+    """Opens a run folder, an `.onnx` or a `.tflite` file; of our export in any format.
 
     Args:
         path: of the detector.
@@ -65,7 +65,11 @@ def _open_file(path: Path, postprocess: PostProcessChange, threads: int) -> Pred
         return OnnxDetector(path, num_threads=threads, postprocess=postprocess)
     if path.suffix == ".tflite":
         from ofa_det.evaluation.tflite import TfliteDetector
+        from ofa_det.evaluation.tflite_raw import RawTfliteDetector, gives_raw_outputs
 
+        manifest = read_manifest(path)
+        if manifest is not None and gives_raw_outputs(manifest):
+            return RawTfliteDetector(path, manifest, num_threads=threads, postprocess=postprocess)
         return TfliteDetector(path, num_threads=threads, postprocess=postprocess)
     raise ValueError(f"expected a run folder, .onnx or .tflite file, found {path}")
 

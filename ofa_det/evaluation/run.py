@@ -36,7 +36,8 @@ class EvaluateConfig:
     """Evaluation of one detector on one split.
 
     Args:
-        model: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
+        model: run folder, .onnx or .tflite file of our export in any format, or any .tflite detector that ends in
+            TFLite_Detection_PostProcess.
         data: the data set, in COCO layout; of a supernet the one that it was trained on, whose training images
             calibrate the subnet and whose held-out fraction is the supernet's.
         subnet: of a supernet's run folder, as a subnet.json or written out; by default its largest. Of the model

@@ -53,8 +53,8 @@ class TfliteDetector:
             content = with_postprocess(path, content, postprocess)
         self._path = path
         manifest = read_manifest(path)
-        self._interpreter = _interpreter(path, content, num_threads)
-        self._input = _image_input(path, self._interpreter)
+        self._interpreter = opened_interpreter(path, content, num_threads)
+        self._input = image_input(path, self._interpreter)
         self._outputs = _postprocess_outputs(path, self._interpreter)
         self._class_category_ids = None if manifest is None else manifest.class_category_ids
 
@@ -121,7 +121,12 @@ def input_values(image: NDArray[np.uint8], dtype: Any) -> NDArray[Any]:
     return (image[None].astype(np.int16) - int(PIXEL_MEAN)).astype(np.int8) if dtype == np.int8 else image[None]
 
 
-def _interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
+def opened_interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
+    """An interpreter of a file's content, ready to run.
+
+    Raises:
+        ValueError: no thread, or no TFLite model.
+    """
     if num_threads < 1:
         raise ValueError(f"expected num_threads >= 1, found {num_threads}")
     try:
@@ -132,7 +137,12 @@ def _interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
     return interpreter
 
 
-def _image_input(path: Path, interpreter: Interpreter) -> dict[str, Any]:
+def image_input(path: Path, interpreter: Interpreter) -> dict[str, Any]:
+    """The only input of a file.
+
+    Raises:
+        ValueError: several, or one that takes no image.
+    """
     inputs: list[dict[str, Any]] = interpreter.get_input_details()
     shapes = [(entry["shape"].tolist(), np.dtype(entry["dtype"]).name) for entry in inputs]
     if len(inputs) != 1 or len(shapes[0][0]) != 4 or shapes[0][0][0] != 1 or shapes[0][0][3] != 3:

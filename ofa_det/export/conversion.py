@@ -32,6 +32,15 @@ def convert(mirror: keras.Model, format_: ExportFormat, input_type: InputType) -
         return bytes(converter.convert())
 
 
+def convert_classifier(mirror: keras.Model) -> bytes:
+    """Converts a `classifier_mirror` to int8 with uint8 input and output, as a competition's interface has them."""
+    with quiet_tensorflow():
+        converter = _converter(mirror)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        return bytes(converter.convert())
+
+
 def _converter(mirror: keras.Model) -> Any:
     """A converter of the model with its input's name and its outputs in order."""
     signature = [tf.TensorSpec(mirror.inputs[0].shape, tf.float32, name=INPUT_NAME)]

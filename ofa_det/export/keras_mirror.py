@@ -25,6 +25,9 @@ INPUT_NAME = "normalized_input_image_tensor"
 IMAGE_RANGE: Range = (-1.0, 127 / 128)
 """Of normalised bytes, in steps of exactly 1/128."""
 
+PROBABILITY_RANGE: Range = (0.0, 255 / 256)
+"""In steps of exactly 1/256, as the operator has it."""
+
 _GATE_SUM_RANGE: Range = (0.0, 6.0)
 
 # The converter fuses relu and relu6 into the convolution before them, and knows this spelling of HARD_SWISH.
@@ -50,13 +53,7 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights, ranges: Ranges | None 
         A model from images (1, H, W, 3) float32 in [-1, 1) to the box codes (1, A_level, 4) of each level, followed by
         the logits (1, A_level, C) of each level.
     """
-    images = keras.Input((plan.resolution, plan.resolution, 3), batch_size=1, name=INPUT_NAME)
-    quantize = _Quantize(ranges)
-    values = {IMAGES: quantize(images, IMAGES, IMAGE_RANGE)}
-    for layer in plan.layers:
-        inputs = [values[name] for name in layer.inputs]
-        values[layer.name] = _activate(layer, _apply(layer, inputs, weights, quantize), quantize)
-
+    images, values = _walked(plan, weights, _Quantize(ranges))
     outputs = []
     for names in (plan.box_outputs, plan.score_outputs):
         for name, anchors in zip(names, plan.anchors_per_cell, strict=True):
@@ -64,6 +61,34 @@ def keras_mirror(plan: LayerPlan, weights: MirrorWeights, ranges: Ranges | None 
             shape = (height * width * anchors, channels // anchors)
             outputs.append(keras.layers.Reshape(shape, name=f"{_scope(name)}-list")(values[name]))
     return keras.Model(images, outputs, name="detector")
+
+
+def classifier_mirror(plan: LayerPlan, weights: MirrorWeights, ranges: Ranges) -> keras.Model:
+    """Builds the classifier that the plan describes.
+
+    Args:
+        plan: its layers, of which the last gives the logits (C, 1, 1).
+        weights: by layer name.
+        ranges: by tensor.
+
+    Returns:
+        A model from images (1, H, W, 3) float32 in [-1, 1) to probabilities (1, C).
+    """
+    quantize = _Quantize(ranges)
+    images, values = _walked(plan, weights, quantize)
+    logits = keras.layers.Reshape((plan.layers[-1].out_channels,), name="logits-list")(values[plan.layers[-1].name])
+    probabilities = keras.layers.Softmax(name="probabilities")(logits)
+    return keras.Model(images, quantize(probabilities, "probabilities", PROBABILITY_RANGE), name="classifier")
+
+
+def _walked(plan: LayerPlan, weights: MirrorWeights, quantize: _Quantize) -> tuple[Any, dict[str, Any]]:
+    """The input, and the value of every layer."""
+    images = keras.Input((plan.resolution, plan.resolution, 3), batch_size=1, name=INPUT_NAME)
+    values = {IMAGES: quantize(images, IMAGES, IMAGE_RANGE)}
+    for layer in plan.layers:
+        inputs = [values[name] for name in layer.inputs]
+        values[layer.name] = _activate(layer, _apply(layer, inputs, weights, quantize), quantize)
+    return images, values
 
 
 class _Quantize:
@@ -111,9 +136,10 @@ def _apply(layer: Layer, inputs: list[Any], weights: MirrorWeights, quantize: _Q
         return keras.layers.Concatenate(name=name)(inputs)
     if layer.kind == "resize":
         channels, height, width = layer.output_shape
-        # Becomes RESIZE_NEAREST_NEIGHBOR; an UpSampling2D becomes TILEs and RESHAPEs.
+        # Becomes RESIZE_NEAREST_NEIGHBOR; an UpSampling2D becomes TILEs and RESHAPEs. Of a side that is doubled
+        # half-pixel centres change nothing but the version of the op, to one that the runtimes of 2020 do not know.
         return keras.layers.Lambda(
-            lambda x: keras.ops.image.resize(x, (height, width), interpolation="nearest"),
+            lambda x: tf.raw_ops.ResizeNearestNeighbor(images=x, size=(height, width), half_pixel_centers=False),
             output_shape=(height, width, channels),
             name=name,
         )(inputs[0])

@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import LayerPlan
-
-# Positions of (ty, tx, th, tw) in our (dx, dy, dw, dh).
-TF_BOX_ORDER = (1, 0, 3, 2)
+from ofa_det.detection.box_coder import TF_BOX_ORDER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,10 +19,17 @@ from ofa_det.artefacts.manifest import TensorEntry
 from ofa_det.artefacts.records import record_content
 from ofa_det.detection.box_coder import decode
 from ofa_det.detection.preprocessing import normalise
-from ofa_det.evaluation.onnx import INPUT_NAME, METADATA_KEY, OUTPUT_NAMES, OnnxMetadata
+from ofa_det.evaluation.onnx import (
+    DETECTION_OUTPUTS,
+    INPUT_NAME,
+    METADATA_KEY,
+    NMS_METADATA_KEY,
+    OUTPUT_NAMES,
+    OnnxMetadata,
+)
 from ofa_det.export.converted import ConvertedModel
 from ofa_det.export.formats import FORMATS, ONNX_FILE
-from ofa_det.export.onnx_suppression import DETECTION_OUTPUTS, NMS_METADATA_KEY, with_suppression
+from ofa_det.export.onnx_suppression import with_suppression
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from ofa_det.arch.description import PostProcessConfig
-
-DETECTION_OUTPUTS: Final = ("boxes", "scores", "labels")
-NMS_METADATA_KEY: Final = "ofa_det_suppressed"
-"""Not that of a file which leaves suppression to its reader, so that nobody suppresses twice."""
 
 
 def with_suppression(model: onnx.ModelProto, every_anchor: Sequence[str], config: PostProcessConfig) -> onnx.ModelProto:
@@ -27,7 +23,8 @@ def with_suppression(model: onnx.ModelProto, every_anchor: Sequence[str], config
         config: thresholds and limits.
 
     Returns:
-        The model, with the outputs of `DETECTION_OUTPUTS`: boxes (N, 4), scores (N,), descending, and labels (N,).
+        The model, with the outputs that `evaluation.onnx` reads: boxes (N, 4), scores (N,), descending, and labels
+        (N,).
     """
     graph = _Appended(model)
     boxes, scores = (graph.renamed(name, f"{name}_of_every_anchor") for name in every_anchor)

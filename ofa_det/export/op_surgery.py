@@ -16,11 +16,10 @@ from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
-from ofa_det.detection.box_coder import CODE_WEIGHTS
+from ofa_det.detection.box_coder import CODE_WEIGHTS, TF_BOX_ORDER
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
-from ofa_det.export.mirror_weights import TF_BOX_ORDER
+from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 
-RAW_OUTPUTS = ("box_codes", "scores")
 TF_BOX_SCALES = tuple(CODE_WEIGHTS[index] for index in TF_BOX_ORDER)
 """y_scale, x_scale, h_scale and w_scale of the box codes as they are trained."""
 

@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import (
+    ANCHORS_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     AccuracyEntry,
@@ -27,7 +28,6 @@ from ofa_det.artefacts.records import read_yaml, to_plain, write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches, spread
 from ofa_det.data.splits import open_split
-from ofa_det.detection.detections import Predictor
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
@@ -45,9 +45,6 @@ from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained, load_detector
 
 logger = logging.getLogger(__name__)
-
-ANCHORS_FILE = "anchors.safetensors"
-"""Beside a file with raw outputs: `anchors` (A, 4) (cx, cy, w, h), normalised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +116,15 @@ def _write(output: Path, converted: ConvertedModel, manifest: Manifest) -> None:
     for stale in {*MODEL_FILES, ANCHORS_FILE} - {converted.file_name}:
         (output / stale).unlink(missing_ok=True)
     write_atomically(output / converted.file_name, converted.content)
-    if converted.anchors is not None:
-        write_atomically(output / ANCHORS_FILE, save({"anchors": converted.anchors}))
+    _write_anchors(output, converted)
     write_atomically(output / LABELS_FILE, converted.columns.label_map())
     write_record(output / MANIFEST_FILE, manifest)
+
+
+def _write_anchors(folder: Path, converted: ConvertedModel) -> None:
+    """Of a file that leaves decoding to its reader."""
+    if converted.anchors is not None:
+        write_atomically(folder / ANCHORS_FILE, save({"anchors": converted.anchors}))
 
 
 def _convert(trained: Trained[Detector], config: ExportConfig, validation: CocoDataset) -> ConvertedModel:
@@ -211,8 +213,9 @@ def _measure(
     with tempfile.TemporaryDirectory(prefix="ofa-det-export-") as folder:
         path = Path(folder) / converted.file_name
         path.write_bytes(converted.content)
+        _write_anchors(path.parent, converted)
         write_record(path.with_name(MANIFEST_FILE), manifest)
-        after = score(_predictor(trained, config, converted, path), dataset, progress=progress)
+        after = score(open_predictor(path), dataset, progress=progress)
     if before.ap <= config.ap_tolerance:
         logger.warning(
             "AP is %.3f before the export, too low for a fall to show; only the noise of the outputs was checked",
@@ -233,17 +236,6 @@ def _measure(
         simulated_ap=simulated,
     )
     return _Accuracy(before=before, after=after, entry=entry)
-
-
-def _predictor(trained: Trained[Detector], config: ExportConfig, converted: ConvertedModel, path: Path) -> Predictor:
-    """Runs the file itself."""
-    from ofa_det.export.shipped_detectors import RawTfliteDetector, SuppressedOnnxDetector
-
-    if config.format == "onnx-nms":
-        return SuppressedOnnxDetector(converted)
-    if config.ending.kind == "raw":
-        return RawTfliteDetector(converted, trained.description.postprocess, config.ending.box_scales)
-    return open_predictor(path)
 
 
 def _latency_model(config: ExportConfig) -> LatencyModel | None:

@@ -14,11 +14,13 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import shipped_plan
 from ofa_det.artefacts.manifest import LayerNoiseEntry, QuantizationEntry, TensorEntry
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 from ofa_det.export.conversion import convert
 from ofa_det.export.converted import ConvertedModel, Recipe
 from ofa_det.export.formats import InputType
 from ofa_det.export.keras_mirror import INPUT_NAME, keras_mirror
 from ofa_det.export.layer_noise import LayerNoise, layer_noises
+from ofa_det.export.metadata import DETECTION_SIGNATURE, FileMetadata, with_metadata
 from ofa_det.export.mirror_weights import (
     MirrorWeights,
     fold_batch_norm,
@@ -26,7 +28,7 @@ from ofa_det.export.mirror_weights import (
     with_score_columns,
     with_tf_box_order,
 )
-from ofa_det.export.op_surgery import RAW_OUTPUTS, TF_BOX_SCALES, append_postprocess, append_raw_outputs
+from ofa_det.export.op_surgery import TF_BOX_SCALES, append_postprocess, append_raw_outputs
 from ofa_det.export.verification import (
     INPUT_QUANTIZATION,
     check_agreement,
@@ -103,9 +105,8 @@ def make_tflite(
     check_agreement(agreement, record, score_threshold=threshold, layers=layers)
     anchors, ending = detector.anchors(detector.subnet).numpy(), recipe.ending
     rows = postprocess.max_detections * ending.max_classes_per_detection
-    return ConvertedModel(
-        file_name=record.file_name,
-        content=append_raw_outputs(network, anchors)
+    ended = (
+        append_raw_outputs(network, anchors)
         if ending.kind == "raw"
         else append_postprocess(
             network,
@@ -113,7 +114,11 @@ def make_tflite(
             postprocess,
             max_classes_per_detection=ending.max_classes_per_detection,
             box_scales=ending.box_scales,
-        ),
+        )
+    )
+    return ConvertedModel(
+        file_name=record.file_name,
+        content=with_metadata(ended, _metadata(columns, recipe, postprocess.score_threshold)),
         columns=columns,
         plan=shipped,
         input=_input_entry(shipped.resolution, recipe.input),
@@ -124,6 +129,20 @@ def make_tflite(
         verification=asdict(agreement),
         layers=layers,
         anchors=anchors if ending.kind == "raw" else None,
+    )
+
+
+def _metadata(columns: ClassColumns, recipe: Recipe, score_threshold: float) -> FileMetadata:
+    is_raw = recipe.ending.kind == "raw"
+    return FileMetadata(
+        name="ofa_det detector",
+        description=f"Object detector of {len([name for name in columns.labels if name is not None])} classes, "
+        f"{recipe.record.summary}.",
+        labels=columns.label_map(),
+        kind="raw" if is_raw else "detections",
+        signature_outputs=RAW_OUTPUTS if is_raw else DETECTION_SIGNATURE,
+        score_threshold=score_threshold,
+        quantized_input=recipe.input != "float32",
     )
 
 

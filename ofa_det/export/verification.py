@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.classes import ClassColumns
 from ofa_det.arch.plan import LayerPlan
+from ofa_det.detection.box_coder import TF_BOX_ORDER
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise
 from ofa_det.evaluation.tflite import input_values
 from ofa_det.export.formats import FormatRecord, InputType
 from ofa_det.export.layer_noise import LayerNoise
-from ofa_det.export.mirror_weights import TF_BOX_ORDER
 from ofa_det.latency.tflite_file import parse_tflite
 from ofa_det.models.network import Detector
 

@@ -13,23 +13,18 @@ from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.layers import Layer
-from ofa_det.arch.ofa_formats import parse_ofa_classifier
 from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.artefacts.configs import configs_folder, read_space
+from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
-from ofa_det.artefacts.files import read_json
 from ofa_det.artefacts.model_file import read_description
+from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.latency.latencies import LatencyPrediction, Precision, checked_safety
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.postprocessing import DetectionTail, detection_tail
 from ofa_det.latency.tflite_file import read_tflite
 
 COCO_CLASSES: Final = 80
-OFA_SPACES: Final = "ofa_*.yaml"
-"""Names of the shipped search spaces that published once-for-all networks are from."""
-
-_RUN_CONFIG: Final = "run.config"
 _SUBNET_TEXT: Final = re.compile(r"r\d+\s")
 
 logger = logging.getLogger(__name__)
@@ -139,7 +134,7 @@ def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
     if path.suffix == ".tflite":
         return (_of_tflite(path, config.precision),)
     if path.suffix == ".config":
-        return (_of_ofa_files(path),)
+        return (_Network(layers=read_ofa_classifier(path).plan.layers),)
     raise ValueError(f"{kinds}, found {path}")
 
 
@@ -182,19 +177,6 @@ def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
         postprocess=PostProcessConfig(),
     )
     return _of_description(description, subnet, config.precision)
-
-
-def _of_ofa_files(net_config: Path) -> _Network:
-    run_config = net_config.with_name(_RUN_CONFIG)
-    if not run_config.is_file():
-        raise FileNotFoundError(f"expected {_RUN_CONFIG} beside {net_config} for the resolution, found none")
-    net, run = read_json(net_config), read_json(run_config)
-    spaces = [read_space(str(path)) for path in sorted((configs_folder() / "spaces").glob(OFA_SPACES))]
-    try:
-        classifier = parse_ofa_classifier(net, run, spaces)
-    except ValueError as error:
-        raise ValueError(f"{net_config}: {error}") from error
-    return _Network(layers=classifier.plan.layers)
 
 
 def _of_tflite(path: Path, precision: Precision | None) -> _Network:

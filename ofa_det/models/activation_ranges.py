@@ -15,6 +15,7 @@ from torch import Tensor
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.detection.preprocessing import normalise
+from ofa_det.models.classifier import Classifier
 from ofa_det.models.fake_quantization import (
     BEFORE_ACTIVATION,
     Range,
@@ -85,6 +86,30 @@ def calibrated_ranges(
     ranges |= _logit_ranges(plan, extremes, score_threshold)
     ranges |= _box_ranges(plan, torch.stack(codes), torch.stack(best), ranges, score_threshold)
     return joined(ranges, tensor_roots(plan))
+
+
+@torch.no_grad()
+def classifier_ranges(classifier: Classifier, images: Sequence[NDArray[np.uint8]], *, rule: RangeRule) -> Ranges:
+    """The ranges of every tensor of a classifier's int8 file.
+
+    Args:
+        classifier: in eval mode.
+        images: (H, W, 3) uint8 of its input size.
+        rule: how a range follows from the values; the logits' reaches as far as they do.
+
+    Raises:
+        ValueError: no images.
+    """
+    if not images:
+        raise ValueError("expected at least one calibration image, found none")
+    seen: dict[str, _Histogram] = defaultdict(_Histogram)
+    for image in images:
+        batch = normalise(torch.from_numpy(image[None]).permute(0, 3, 1, 2))
+        classifier(batch, see=lambda name, features: seen[name].add(features))
+    ranges = {name: _chosen(rule, histogram) for name, histogram in seen.items()}
+    logits = classifier.plan.layers[-1].name
+    ranges[logits] = _chosen("minmax", seen[logits])
+    return joined(ranges, tensor_roots(classifier.plan))
 
 
 def _logit_ranges(plan: LayerPlan, extremes: Ranges, score_threshold: float) -> dict[str, Range]:

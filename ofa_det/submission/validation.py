@@ -6,79 +6,84 @@ float32 tensors, in this order and of these shapes, with exactly 100 detections;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, Final
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from numpy.typing import NDArray
+from flatbuffers import flexbuffers
 
+from ofa_det.arch.classes import Category
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.loading import image_batches
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.evaluation.tflite import input_values
+from ofa_det.submission.behaviour import behaviour_checks, random_image, run_images
+from ofa_det.submission.operators import COMPETITION_RELEASE, operator_checks, parse_model, suppression_op
+from ofa_det.submission.report import Check, ValidationReport, check
 
-DETECTIONS = 100
-MAX_SIDE_PX = 1000
-OUTPUTS = (
+DETECTIONS: Final = 100
+MAX_SIDE_PX: Final = 1000
+OUTPUTS: Final = (
     ("boxes", [1, DETECTIONS, 4]),
     ("classes", [1, DETECTIONS]),
     ("scores", [1, DETECTIONS]),
     ("count", [1]),
 )
+_EXPORT: Final = "export it with tools/export_det.py --format tflite-int8"
+_HUNDRED: Final = f"export it with --ending.max_detections {DETECTIONS}"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
-    """One rule and what the file has.
+class ValidateSubmissionConfig:
+    """What is to be validated.
 
     Args:
-        name: of the rule.
-        expected: what the rule asks for.
-        found: what the file has.
-        passed: whether that is the same.
+        model: any .tflite file.
+        data: a data set in COCO layout, on whose first validation images the file is run too, and whose categories the
+            file's classes must be able to name; by default a random image alone.
+        images: of the data set.
+        release: of TensorFlow Lite, whose operators the file may have.
+        json: print a JSON object instead of lines.
     """
 
-    name: str
-    expected: str
-    found: str
-    passed: bool
+    model: str
+    data: DataConfig | None = None
+    images: int = 8
+    release: str = COMPETITION_RELEASE
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.images < 1:
+            raise ValueError(f"expected images >= 1, found {self.images}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ValidationReport:
-    """`validation.json`.
+def validate(config: ValidateSubmissionConfig) -> ValidationReport:
+    """`validate_submission` of a configuration.
 
-    Args:
-        passed: whether the file keeps every rule.
-        checks: in the order they were made; a file that cannot run is not checked further.
+    Raises:
+        FileNotFoundError: no such file or data.
+        ValueError: not a TFLite file.
     """
-
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    passed: bool
-    checks: tuple[Check, ...]
-
-    def require(self, path: str | Path) -> None:
-        """Refuses a file that breaks a rule.
-
-        Raises:
-            ValueError: naming every rule that is broken.
-        """
-        broken = [check for check in self.checks if not check.passed]
-        if not broken:
-            return
-        found = "; ".join(f"{check.name}: expected {check.expected}, found {check.found}" for check in broken)
-        mend = "export it with tools/export_det.py --format tflite-int8"
-        if broken[0].name.startswith("shape of"):  # Their number is that of the detections.
-            mend = f"train it, or the supernet it is from, with --postprocess.max_detections {DETECTIONS}"
-        raise ValueError(f"expected {path} to keep OVIC's interface, found {found}; {mend}")
+    dataset = None if config.data is None else open_split(config.data, "val")
+    return validate_submission(config.model, dataset, images=config.images, release=config.release)
 
 
-def validate_submission(path: str | Path) -> ValidationReport:
-    """Checks interface and behaviour of a file, on one thread.
+def validate_submission(
+    path: str | Path, dataset: CocoDataset | None = None, *, images: int = 8, release: str = COMPETITION_RELEASE
+) -> ValidationReport:
+    """Checks interface, operators and behaviour of a file, on one thread.
 
     Args:
         path: a `.tflite` file. A `manifest.json` beside it must not map classes in another way than id = class + 1.
+        dataset: whose first images the file is run on, beside a random one, and whose categories it must be able to
+            name.
+        images: how many.
+        release: of TensorFlow Lite, whose operators the file may have.
 
     Raises:
         FileNotFoundError: no such file.
@@ -87,100 +92,123 @@ def validate_submission(path: str | Path) -> ValidationReport:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"expected a .tflite file, found nothing at {path}")
-    try:
-        interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
-    checks = [*_input_checks(interpreter.get_input_details()), *_output_checks(interpreter.get_output_details())]
+    content = path.read_bytes()
+    model = parse_model(content, where=str(path))
     manifest = read_manifest(path)
     ids = None if manifest is None else manifest.class_category_ids
-    checks.append(_class_check(ids))
-    if all(check.passed for check in checks):
-        checks += _run_checks(interpreter, ids)
-    return ValidationReport(passed=all(check.passed for check in checks), checks=tuple(checks))
-
-
-def _check(name: str, expected: Any, found: Any, passed: Callable[[Any], bool] | None = None) -> Check:
-    return Check(
-        name=name,
-        expected=str(expected),
-        found=str(found),
-        passed=passed(found) if passed else bool(found == expected),
-    )
+    columns = _columns(model)
+    categories = () if dataset is None else dataset.categories
+    checks = operator_checks(model, release)
+    try:
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        checks.append(check("runs on one thread", "yes", f"no: {error}", mend=_EXPORT))
+        return ValidationReport(passed=False, checks=tuple(checks))
+    checks += _input_checks(interpreter.get_input_details())
+    checks += _output_checks(interpreter.get_output_details())
+    checks += [_order_check(model), *_class_checks(ids, columns, categories)]
+    shown = 0
+    if len(interpreter.get_input_details()) == 1:
+        run, shown = _run_checks(interpreter, columns, ids, dataset, images)
+        checks += run
+    return ValidationReport(passed=all(entry.passed for entry in checks), checks=tuple(checks), images=shown)
 
 
 def _input_checks(inputs: Sequence[dict[str, Any]]) -> list[Check]:
-    first = inputs[0]
-    return [
-        _check("number of inputs", 1, len(inputs)),
-        _check("input type", "uint8", np.dtype(first["dtype"]).name),
-        _check(
-            "input shape",
-            f"[1, H, W, 3] with sides of 1 to {MAX_SIDE_PX} px",
-            first["shape"].tolist(),
-            lambda shape: (
-                len(shape) == 4
-                and shape[0] == 1
-                and shape[3] == 3
-                and all(1 <= side <= MAX_SIDE_PX for side in shape[1:3])
+    checks = [check("number of inputs", 1, len(inputs))]
+    if inputs:
+        checks += [
+            check("input type", "uint8", np.dtype(inputs[0]["dtype"]).name, mend=_EXPORT),
+            check(
+                "input shape",
+                f"[1, H, W, 3] with sides of 1 to {MAX_SIDE_PX} px",
+                inputs[0]["shape"].tolist(),
+                lambda shape: (
+                    len(shape) == 4
+                    and shape[0] == 1
+                    and shape[3] == 3
+                    and all(1 <= side <= MAX_SIDE_PX for side in shape[1:3])
+                ),
+                mend=_EXPORT,
             ),
-        ),
-    ]
-
-
-def _output_checks(outputs: Sequence[dict[str, Any]]) -> list[Check]:
-    checks = [_check("number of outputs", len(OUTPUTS), len(outputs))]
-    for (name, shape), output in zip(OUTPUTS, outputs, strict=False):
-        checks.append(_check(f"type of {name}", "float32", np.dtype(output["dtype"]).name))
-        checks.append(_check(f"shape of {name}", shape, output["shape"].tolist()))
+        ]
     return checks
 
 
-def _class_check(ids: Sequence[int | None] | None) -> Check:
-    expected = "category id = class + 1 for every class"
-    if ids is None:
-        return Check(name="classes", expected=expected, found="no manifest says otherwise", passed=True)
-    wrong = [f"class {index} is category {id_}" for index, id_ in enumerate(ids) if id_ not in (None, index + 1)]
-    found = f"{wrong[0]} in {MANIFEST_FILE}; number the categories from 1" if wrong else "the same"
-    return Check(name="classes", expected=expected, found=found, passed=not wrong)
+def _output_checks(outputs: Sequence[dict[str, Any]]) -> list[Check]:
+    checks = [check("number of outputs", len(OUTPUTS), len(outputs), mend=_EXPORT)]
+    for (name, shape), output in zip(OUTPUTS, outputs, strict=False):
+        checks.append(check(f"type of {name}", "float32", np.dtype(output["dtype"]).name, mend=_EXPORT))
+        checks.append(check(f"shape of {name}", shape, output["shape"].tolist(), mend=_HUNDRED))
+    return checks
 
 
-def _run_checks(interpreter: Interpreter, category_ids: Sequence[int | None] | None) -> list[Check]:
-    """Runs a random image: scores, classes and count must be such as OVIC's evaluation can read."""
-    entry = interpreter.get_input_details()[0]
-    image = np.random.default_rng(0).integers(0, 256, entry["shape"], dtype=np.uint8)
-    interpreter.set_tensor(entry["index"], image)
+def _order_check(model: Any) -> Check:
+    """Whether the graph gives the operator's outputs as it makes them; shapes cannot tell classes from scores."""
+    op, expected = suppression_op(model), f"those of {POSTPROCESS_OP}, as it gives them"
+    if op is None:
+        return check("order of outputs", expected, "no such operator", passed=False, mend=_EXPORT)
+    made, given = list(map(int, op.outputs)), list(map(int, model.subgraphs[0].outputs))
+    found = "the same" if made == given else f"its outputs {[made.index(x) if x in made else None for x in given]}"
+    return check("order of outputs", expected, found, made == given, mend=_EXPORT)
+
+
+def _columns(model: Any) -> int | None:
+    """Classes that the post-processing operator tells apart; None without one."""
+    op = suppression_op(model)
+    if op is None or op.customOptions is None:
+        return None
     try:
-        interpreter.invoke()
-    except RuntimeError as error:
-        return [Check(name="runs on one thread", expected="yes", found=str(error), passed=False)]
-    boxes, classes, scores, count = (
-        np.asarray(interpreter.get_tensor(output["index"]))[0] for output in interpreter.get_output_details()
-    )
-    rows = int(np.clip(count, 0, DETECTIONS))
-    ids = np.rint(classes[:rows] + 1).astype(np.int64)
-    return [
-        Check(name="runs on one thread", expected="yes", found="yes", passed=True),
-        _check("detections on a random image", f"0 to {DETECTIONS}", float(count), lambda n: 0 <= n <= DETECTIONS),
-        _check("boxes", "finite", _span(boxes[:rows]), lambda _: bool(np.isfinite(boxes[:rows]).all())),
-        _check(
-            "scores",
-            "0 to 1, descending",
-            _span(scores[:rows]),
-            lambda _: bool(((scores[:rows] >= 0) & (scores[:rows] <= 1)).all() and (np.diff(scores[:rows]) <= 0).all()),
-        ),
-        _ids_check(ids, category_ids),
-    ]
+        options = flexbuffers.GetRoot(bytearray(bytes(op.customOptions))).AsMap.Value
+        return int(options["num_classes"])
+    except (KeyError, TypeError, ValueError, IndexError):
+        return None
 
 
-def _ids_check(found: NDArray[np.int64], category_ids: Sequence[int | None] | None) -> Check:
-    if category_ids is None:
-        return _check("category ids", "at least 1", _span(found), lambda _: bool((found >= 1).all()))
-    known = [id_ for id_ in category_ids if id_ is not None]
-    unknown = sorted(set(found.tolist()) - set(known))
-    return _check("category ids", "those of the manifest", f"also {unknown}" if unknown else "those of the manifest")
+def _class_checks(ids: Sequence[int | None] | None, columns: int | None, categories: Sequence[Category]) -> list[Check]:
+    expected = "category id = class + 1 for every class"
+    compact = "export it with --classes competition, and number the categories from 1"
+    wrong = [f"class {index} is category {id_}" for index, id_ in enumerate(ids or ()) if id_ not in (None, index + 1)]
+    kept = "no manifest says otherwise" if ids is None else "the same"
+    found = f"{wrong[0]} in {MANIFEST_FILE}" if wrong else kept
+    checks = [check("classes", expected, found, not wrong, mend=compact)]
+    if categories:
+        highest = max(category.id for category in categories)
+        needed = f"a column for each category of the data, {highest} at least"
+        checks.append(check("class columns", needed, columns, columns is not None and columns >= highest, mend=compact))
+    return checks
 
 
-def _span(values: NDArray[Any]) -> str:
-    return f"{values.min():.6g} to {values.max():.6g}" if values.size else "none"
+def _run_checks(
+    interpreter: Interpreter,
+    columns: int | None,
+    ids: Sequence[int | None] | None,
+    dataset: CocoDataset | None,
+    images: int,
+) -> tuple[list[Check], int]:
+    """The file at work, and how many images of the data set it saw; of an input of another type too."""
+    (entry,) = interpreter.get_input_details()
+    shape = entry["shape"].tolist()
+    if len(shape) != 4 or shape[3] != 3:
+        return [], 0
+    shown = [random_image(shape)[0]]
+    if dataset is not None:
+        batches = image_batches(dataset, size=(shape[1], shape[2]), batch_size=1, limit=images)
+        shown += [image for batch in batches for image in batch]
+    values = [input_values(image, entry["dtype"]) for image in shown]
+    try:
+        outputs = run_images(interpreter, values)
+        (repeated,) = run_images(interpreter, values[:1])
+    except ValueError as error:
+        return [check("runs on one thread", "yes", f"no: {error}", mend=_EXPORT)], 0
+    checks = [check("runs on one thread", "yes", "yes")]
+    most, classes = DETECTIONS, columns if columns is not None else len(ids or ()) or 1
+    checks += behaviour_checks(outputs, repeated, most=most, num_classes=classes)
+    if ids is not None:
+        known = {index for index, id_ in enumerate(ids) if id_ is not None}
+        found = {int(value) for output in outputs for value in np.rint(output.classes)}
+        unknown = sorted(value + 1 for value in found - known)
+        said = f"also {unknown}" if unknown else "those of the manifest"
+        checks.append(check("category ids", "those of the manifest", said))
+    return checks, len(shown) - 1

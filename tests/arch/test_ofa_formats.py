@@ -3,10 +3,9 @@ import json
 from pathlib import Path
 
 import pytest
+from ofa_networks import net_config
 
 from ofa_det.arch.ofa_formats import parse_ofa_classifier
-from ofa_det.arch.plan import make_divisible
-from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 
 SPACES = [read_space("ofa_mbv3_w1.0"), read_space("ofa_mbv3_w1.2")]
@@ -19,52 +18,13 @@ PUBLISHED = {
 }
 
 
-def _block(in_width, width, block, stride, act_func, use_se):
-    convolution = {
-        "in_channels": in_width,
-        "out_channels": width,
-        "kernel_size": block.kernel_size,
-        "stride": stride,
-        "expand_ratio": block.expand_ratio,
-        "mid_channels": None,
-        "act_func": act_func,
-        "use_se": use_se,
-    }
-    shortcut = {"name": "IdentityLayer"} if stride == 1 and in_width == width else None
-    return {"mobile_inverted_conv": convolution, "shortcut": shortcut}
-
-
-def _net_config(text, width_mult=1.0):
-    """The net.config that describes a subnet, in the once-for-all project's words."""
-
-    def convolution(width, kernel_size=1, stride=1):
-        out_channels = make_divisible(width * width_mult)
-        return {"out_channels": out_channels, "kernel_size": kernel_size, "stride": stride, "act_func": "h_swish"}
-
-    blocks, in_width = [], make_divisible(16 * width_mult)
-    fixed = zip((16, 24, 40, 80, 112, 160), (1, 2, 2, 2, 1, 2), "rrrhhh", "nnynyy", strict=True)
-    for stage, (width, stride, act, se) in zip(SubnetConfig.parse(text).stages, fixed, strict=True):
-        for i, block in enumerate(stage):
-            out_width = make_divisible(width * width_mult)
-            act_func = "relu" if act == "r" else "h_swish"
-            blocks.append(_block(in_width, out_width, block, stride if i == 0 else 1, act_func, se == "y"))
-            in_width = out_width
-    return {
-        "first_conv": convolution(16, kernel_size=3, stride=2),
-        "blocks": blocks,
-        "final_expand_layer": convolution(960),
-        "feature_mix_layer": convolution(1280),
-        "classifier": {"out_features": 1000},
-    }
-
-
 def _parse(net, resolution=208):
     return parse_ofa_classifier(net, {"image_size": resolution}, SPACES)
 
 
 @pytest.mark.parametrize(("width_mult", "space", "feature_width"), [(1.0, 0, 1280), (1.2, 1, 1536)])
 def test_a_config_becomes_the_subnet_that_it_describes(width_mult, space, feature_width):
-    classifier = _parse(_net_config(SUBNET, width_mult))
+    classifier = _parse(net_config(SUBNET, width_mult))
     assert str(classifier.subnet) == SUBNET
     assert classifier.backbone == SPACES[space].backbone
     assert (classifier.feature_width, classifier.num_classes) == (feature_width, 1000)
@@ -72,7 +32,7 @@ def test_a_config_becomes_the_subnet_that_it_describes(width_mult, space, featur
 
 
 def test_the_classifier_has_the_macs_of_the_published_one():
-    assert _parse(_net_config(SUBNET)).plan.macs / 1e6 == pytest.approx(166.0, abs=0.05)
+    assert _parse(net_config(SUBNET)).plan.macs / 1e6 == pytest.approx(166.0, abs=0.05)
 
 
 @pytest.mark.parametrize(
@@ -90,14 +50,14 @@ def test_the_classifier_has_the_macs_of_the_published_one():
     ],
 )
 def test_networks_outside_the_spaces_are_refused(index, key, value, message):
-    net = copy.deepcopy(_net_config(SUBNET))
+    net = copy.deepcopy(net_config(SUBNET))
     net["blocks"][index]["mobile_inverted_conv"][key] = value
     with pytest.raises(ValueError, match=message):
         _parse(net)
 
 
 def test_a_missing_block_or_stage_is_refused():
-    net = _net_config(SUBNET)
+    net = net_config(SUBNET)
     with pytest.raises(ValueError, match=r"in stage 5, found k3e6$"):
         _parse({**net, "blocks": net["blocks"][:-3]})
     with pytest.raises(ValueError, match="expected 6 stages, found 5"):
@@ -108,7 +68,7 @@ def test_a_missing_block_or_stage_is_refused():
 
 
 def test_other_widths_and_missing_keys_are_refused():
-    net = _net_config(SUBNET)
+    net = net_config(SUBNET)
     with pytest.raises(ValueError, match="no 'image_size'"):
         parse_ofa_classifier(net, {}, SPACES)
     with pytest.raises(ValueError, match="no 'first_conv'"):

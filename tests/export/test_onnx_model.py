@@ -52,11 +52,12 @@ def test_a_file_that_suppresses_detects_what_torch_detects(trained, images, tmp_
     import onnx
 
     from ofa_det.export.onnx_model import OPSET, convert_to_onnx
-    from ofa_det.export.shipped_detectors import SuppressedOnnxDetector
 
     trained = described(trained, regular_nms=regular, detections_per_class=15)
     converted = convert_to_onnx(trained, images, suppressed=True)
-    found = SuppressedOnnxDetector(converted).predict(np.stack(images))
+    path = tmp_path / converted.file_name
+    path.write_bytes(converted.content)
+    found = OnnxDetector(path).predict(np.stack(images))
     check_same(found, TorchDetector(trained.network, trained.description).predict(np.stack(images)))
 
     model = onnx.load_from_string(converted.content)
@@ -65,7 +66,5 @@ def test_a_file_that_suppresses_detects_what_torch_detects(trained, images, tmp_
     assert converted.verification["opset"] == OPSET
     (entry,) = model.metadata_props
     assert json.loads(entry.value)["postprocess"]["regular_nms"] == regular
-    path = tmp_path / converted.file_name
-    path.write_bytes(converted.content)
-    with pytest.raises(ValueError, match="expected metadata 'ofa_det'"):
-        OnnxDetector(path)
+    with pytest.raises(ValueError, match=r"expected uint8 images \(B, 64, 64, 3\)"):
+        OnnxDetector(path).predict(np.zeros((1, 32, 64, 3), np.uint8))

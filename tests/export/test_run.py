@@ -3,8 +3,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save
 
 from ofa_det.artefacts.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ofa_det.artefacts.records import read_record, to_plain, write_record
@@ -173,8 +174,18 @@ def test_raw_outputs_are_measured_on_a_sample_and_come_with_their_anchors(config
     assert manifest.postprocess.iou_threshold == 0.4
     assert [output.name for output in manifest.outputs] == ["box_codes", "scores"]
     assert anchors.shape == manifest.outputs[0].shape[1:]
-    with pytest.raises(ValueError, match="expected a detector that ends in TFLite_Detection_PostProcess"):
+    detector = open_predictor(found.model_path)
+    again = score(detector, open_split(config.data, "val").subset(np.array([0, 1])), progress=False)
+    assert again.ap == found.after.ap  # Of 3 images a sample of 2 is the first two.
+
+    content = (tmp_path / "anchors.safetensors").read_bytes()
+    (tmp_path / "anchors.safetensors").write_bytes(save({"anchors": anchors[1:]}))
+    with pytest.raises(ValueError, match=rf"expected {len(anchors)} anchors in"):
         open_predictor(found.model_path)
+    (tmp_path / "anchors.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match="expected the anchors of the file's box codes"):
+        open_predictor(found.model_path)
+    (tmp_path / "anchors.safetensors").write_bytes(content)
     export(replace(config, format="tflite-float32", verify="none", output=str(tmp_path)), progress=False)
     assert not (tmp_path / "anchors.safetensors").exists()
     assert read_manifest(found.model_path).accuracy is None

@@ -2,52 +2,81 @@ from dataclasses import replace
 
 import pytest
 
-from ofa_det.artefacts.manifest import MANIFEST_FILE, LatencyEntry
-from ofa_det.artefacts.records import write_record
-from ofa_det.data.splits import DataConfig
-from ofa_det.submission.model_card import frontier_ap
-from ofa_det.submission.packaging import PackageConfig, package
+from ofa_det.artefacts.manifest import MANIFEST_FILE
+from ofa_det.artefacts.records import to_yaml, write_record
+from ofa_det.submission.claims import frontier_ap
 
 
-def card(model, root, output) -> str:
-    config = PackageConfig(model=str(model), name="duck", data=DataConfig(root=str(root)), output=str(output))
-    return (package(config, progress=False).folder / "MODEL_CARD.md").read_text()
+def card(packaged, model, **changes) -> str:
+    return (packaged(model, **changes).folder / "MODEL_CARD.md").read_text()
 
 
-@pytest.fixture
-def model(write_detector):
-    """Of a circle (2) and a square (5), as the generated data numbers them."""
-    return write_detector([[0.5, 0.5, 0.5, 0.5]], [[0.0, 0.5, 0.0, 0.0, 0.4]])
-
-
-def test_the_card_tells_what_the_manifest_tells(model, tiny_root, write_manifest, tmp_path):
-    manifest = write_manifest(model, None, 2, None, None, 5)
-    text = card(model, tiny_root, tmp_path / "out")
-    assert f"`{manifest.network.subnet}` of 12.3 M multiply-accumulates and 2.35 M parameters, 345 anchors" in text
+def test_the_card_tells_what_the_manifest_tells(model, packaged, measured_manifest):
+    text = card(packaged, model)
+    network = measured_manifest.network
+    assert f"`{network.subnet}` of 12.3 M multiply-accumulates and 2.35 M parameters, 345 anchors" in text
     assert "`runs/det`, sha256 `abc123`" in text
     assert "int8, 17 training images" in text
     assert "box codes 21.2 dB, scores 23.8 dB" in text
+    assert "The network in torch, as measured with the export: AP" in text
+    assert "ofa-det export --config export.yaml" in text
+    assert "ofa-det package --verify . --data.root" in text
 
 
-def test_the_latency_is_the_manifests(model, tiny_root, write_manifest, tmp_path):
-    """Of the device and runtime that the export was for, whatever the defaults are."""
-    latency = LatencyEntry(
-        mean_ms=12.34, error_ms=0.56, device="pixel7", runtime="litert-9", precision="uint8", threads=2, excluded="none"
+def test_the_author_speaks(model, packaged):
+    text = card(
+        packaged,
+        model,
+        authors="A. Duck",
+        description="Finds ducks.",
+        licence="MIT",
+        data_licence="CC BY 4.0",
+        limits="No geese.",
+        measured_ms=20.0,
+        measured_on="Pixel 2, core 4",
     )
-    manifest = write_manifest(model, None, 2, None, None, 5)
-    write_record(model.with_name(MANIFEST_FILE), replace(manifest, latency=latency))
-    text = card(model, tiny_root, tmp_path / "out")
-    assert "predicted latency 12.3 ms ± 0.6 ms on a pixel7 (litert-9)" in text
-    assert "**12.3 ms ± 0.6 ms** (pixel7, runtime litert-9, uint8, 2 thread; without none)" in text
-    assert f"has {frontier_ap(12.34):.1f} AP at that latency" in text
+    assert "Authors: A. Duck" in text
+    assert "Finds ducks." in text
+    assert "Of the model: MIT." in text
+    assert "licence of the data: CC BY 4.0" in text
+    assert "- No geese." in text
+    assert "Measured: **20.0 ms** (Pixel 2, core 4; stated by the author)." in text
+    assert f"| AP on OVIC's frontier of April 2020 | {frontier_ap(20):.1f} |" in text
+    assert "no phone has run this file" not in text
 
 
-def test_a_file_made_elsewhere_has_a_card_too(model, tiny_root, tmp_path):
-    text = card(model, tiny_root, tmp_path / "out")
+def test_a_file_made_elsewhere_has_a_card_too(model, packaged):
+    text = card(packaged, model)
     assert "Unknown: no manifest.json" in text
     assert "uint8 `[1, 6, 8, 3]`" in text
     assert "| circle | 2 |" in text
+    assert "Authors: not named" in text
+    assert "no phone has run this file" in text
 
 
-def test_frontier_is_that_of_april_2020():
-    assert frontier_ap(30) == pytest.approx(23.04, abs=0.005)
+def test_every_teacher_of_the_way_is_named_with_its_licence(
+    model, packaged, measured_manifest, tmp_path, teacher_labels, tiny_run
+):
+    own, of_the_supernet = teacher_labels("nano", "Apache-2.0"), teacher_labels("large", "")
+    supernet = tiny_run("supernet", {"seed": 4, "teacher": {"labels": of_the_supernet}})
+    config = {"seed": 3, "supernet": supernet, "teacher": {"labels": own, "unlabelled": []}}
+    manifest = replace(measured_manifest, source=replace(measured_manifest.source, config=config))
+    write_record(model.with_name(MANIFEST_FILE), manifest)
+
+    submission = packaged(model)
+    text = (submission.folder / "MODEL_CARD.md").read_text()
+    assert "Teacher of `runs/det`: nano.onnx (onnx), licence Apache-2.0, sha256 `f00d`" in text
+    assert f"Teacher of `{supernet}`: large.onnx (onnx), licence not stated" in text
+    assert f"Before it, as its supernet: `{supernet}`" in text
+    assert "Of the teacher nano.onnx: Apache-2.0." in text
+    assert (submission.folder / "train_0_det.yaml").read_text() == to_yaml(config)
+    assert "ofa-det train --config train_1_supernet.yaml\nofa-det train --config train_0_det.yaml" in text
+    assert f"Seeds: 3 (runs/det), 4 ({supernet})." in text
+
+
+def test_a_teacher_that_cannot_be_named_is_refused(model, packaged, measured_manifest, tmp_path):
+    config = {"teacher": {"labels": str(tmp_path / "gone")}}
+    manifest = replace(measured_manifest, source=replace(measured_manifest.source, config=config))
+    write_record(model.with_name(MANIFEST_FILE), manifest)
+    with pytest.raises(ValueError, match="whose teacher and licence the card has to name, found none; bring them back"):
+        packaged(model)
