@@ -28,15 +28,19 @@ class Evaluation:
         subnet: the network.
         ap: average precision on the held-out part of the training set, as a fraction.
         latency_ms: predicted latency.
+        at_most_ms: the latency that a cap is compared with: the predicted one and so many standard errors.
         macs: multiply-accumulates of one image.
         parameters: of the file.
+        file_bytes: predicted size of the int8 file.
     """
 
     subnet: SubnetConfig
     ap: float
     latency_ms: float
+    at_most_ms: float
     macs: int
     parameters: int
+    file_bytes: int
 
     @property
     def rank(self) -> tuple[float, float, SubnetConfig]:
