@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
 from typing import Final, Literal, get_args
+
+import numpy as np
+
+from ofa_det.search.genes import FloatArray
 
 ObjectiveKind = Literal["ap", "soft", "frontier"]
 
@@ -38,19 +41,21 @@ class Objective:
         """Whether nothing above the cap counts."""
         return self.kind != "soft"
 
-    def value(self, ap: float, *, latency_ms: float, at_most_ms: float, cap_ms: float) -> float:
-        """What a subnet is worth; of one that keeps the cap, where there is a hard one.
+    def values(
+        self, ap: FloatArray, *, latency_ms: FloatArray, at_most_ms: FloatArray, cap_ms: float
+    ) -> FloatArray:
+        """(N,) what subnets are worth; of those that keep the cap, where there is a hard one.
 
         Args:
-            ap: as a fraction.
-            latency_ms: expected.
-            at_most_ms: what the cap is compared with.
+            ap: (N,) as fractions.
+            latency_ms: (N,) expected.
+            at_most_ms: (N,) what the cap is compared with.
             cap_ms: the cap.
         """
         if self.kind == "soft":
-            return float(ap * (at_most_ms / cap_ms) ** self.exponent)
+            return np.asarray(ap * (at_most_ms / cap_ms) ** self.exponent)
         if self.kind == "frontier":
-            return 100 * ap - (FRONTIER_SLOPE * log(latency_ms) + FRONTIER_INTERCEPT)
+            return np.asarray(100 * ap - (FRONTIER_SLOPE * np.log(latency_ms) + FRONTIER_INTERCEPT))
         return ap
 
 

@@ -112,11 +112,8 @@ class SearchProblem:
             costs: (N, 5).
             cap_ms: the cap.
         """
-        worth = [
-            self.objective.value(one, latency_ms=row[0], at_most_ms=row[1], cap_ms=cap_ms)
-            for one, row in zip(ap.tolist(), costs.tolist(), strict=True)
-        ]
-        return np.where(self.kept(costs, cap_ms), np.array(worth), -np.inf)
+        worth = self.objective.values(ap, latency_ms=costs[:, 0], at_most_ms=costs[:, 1], cap_ms=cap_ms)
+        return np.where(self.kept(costs, cap_ms), worth, -np.inf)
 
     def _check_feasible(self) -> None:
         """Refuses caps and limits that no subnet keeps."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -45,7 +46,7 @@ class RandomSearch:
     def ask(self, count: int) -> list[SubnetConfig]:
         """Subnets to score next; see `Strategy.ask`."""
         self._answers.check_complete()
-        return [subnet for subnet, _ in zip(self._next, range(count), strict=False)]
+        return list(itertools.islice(self._next, count))
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
         """Takes scores; see `Strategy.tell`."""
