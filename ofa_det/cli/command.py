@@ -62,7 +62,7 @@ def command(
             config = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
-                    f"expected one process, found {launched.num_ranks} ranks; only train runs under torchrun"
+                    f"expected one process, found {launched.num_ranks} ranks; only train and search run under torchrun"
                 )
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
