@@ -112,8 +112,10 @@ def _parser(name: str, description: str, config_class: type[Any], presets: str |
 
 def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str]) -> ConfigT:
     switches = {f"--{field.name}" for field in dataclasses.fields(config_class) if field.type in (bool, "bool")}  # type: ignore[arg-type]
+    several = {f"--{field.name}" for field in dataclasses.fields(config_class) if "tuple[float" in str(field.type)}  # type: ignore[arg-type]
     try:
-        parsed = parser.instantiate(parser.parse_args(_spelled_out(argv, switches)))
+        words = _joined(_spelled_out(argv, switches), several)
+        parsed = parser.instantiate(parser.parse_args(words))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
     return config_class(**{field.name: parsed[field.name] for field in dataclasses.fields(config_class)})  # type: ignore[arg-type]
@@ -144,6 +146,22 @@ def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
         f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
         for word, after in zip(argv, following, strict=False)
     ]
+
+
+def _joined(argv: Sequence[str], several: set[str]) -> list[str]:
+    """Makes a list of an option that is given more than once: `--x 1 --x 2` is `--x [1,2]`."""
+    words: list[str] = []
+    given: dict[str, list[str]] = {}
+    rest = iter(argv)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in several:
+            given.setdefault(name, []).append(value if equals else next(rest, ""))
+        else:
+            words.append(word)
+    for name, values in given.items():
+        words.append(f"{name}={values[0] if len(values) == 1 else '[' + ','.join(values) + ']'}")
+    return words
 
 
 def _one_line(error: BaseException) -> str:

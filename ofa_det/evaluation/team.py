@@ -46,7 +46,8 @@ class Team(Generic[ResultT]):
             What the first rank gives at the end.
         """
         while True:
-            ((job, given),) = self._ranks.gather_lists([])
+            message: list[tuple[str | None, Any]] = []
+            ((job, given),) = self._ranks.gather_lists(message)
             if job is None:
                 result: ResultT = given
                 return result

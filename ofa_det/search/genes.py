@@ -43,7 +43,7 @@ class GeneCoding:
     """Translates subnets of a space to genes and back.
 
     A row holds the positions, in their lists of choices, of the resolution and then of each stage's depth and of each
-    of its blocks' kernel size, expand ratio and kind. What a subnet does not have is 0, so equal rows are equal subnets.
+    of its blocks' kernel size, expand ratio and kind. What a subnet does not have is 0: equal rows are equal subnets.
 
     Args:
         space: of the subnets.

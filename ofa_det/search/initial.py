@@ -38,8 +38,8 @@ def initial_candidates(
 ) -> Iterator[SubnetConfig]:
     """Endless candidates that keep the cap, not all distinct: good subnets lie near it, random ones seldom do.
 
-    First, per resolution from the highest, a subnet that no single step can enlarge without breaking the cap. Then those
-    of `near_cap`.
+    First, per resolution from the highest, a subnet that no single step can enlarge without breaking the cap. Then
+    those of `near_cap`.
 
     Args:
         space: where to look.

@@ -75,6 +75,12 @@ class Linas:
         self._starts = random.Random(seed)
         self._batches = itertools.chain((self._first(),), iter(self._promising, None))
         self._batch: Iterator[SubnetConfig] = iter(())
+        self._predicted: dict[SubnetConfig, float] = {}
+
+    @property
+    def predicted(self) -> Mapping[SubnetConfig, float]:
+        """AP of subnets that were asked for after a fit, as that fit expected it."""
+        return self._predicted
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -128,7 +134,8 @@ class Linas:
             for cap_ms in problem.caps_ms
         )
         starts = [s for stream in near for s in itertools.islice(stream, _NEAR_CAP)]
-        measured = [e.subnet for cap_ms in problem.caps_ms for e in problem.best(self._answers.evaluations.values(), cap_ms)]
+        told = self._answers.evaluations.values()
+        measured = [evaluation.subnet for cap_ms in problem.caps_ms for evaluation in problem.best(told, cap_ms)]
         start = problem.coding.encode(dict.fromkeys([*measured[: config.nsga.population // 2], *starts]))
         visited = explore(problem, predictor, start, config=config.nsga, rng=self._rng)
         explored = round(config.explored * config.batch)
@@ -139,7 +146,10 @@ class Linas:
             if (subnet := self._best(visited, chosen, cap_ms)) is not None:
                 self._answers.ask(subnet)
                 found.append(subnet)
-        if not found:
+        genes, costs = problem.coding.encode(found), np.array([problem.costs(subnet) for subnet in found])
+        if found:
+            self._predicted.update(zip(found, predictor(genes, costs).tolist(), strict=True))
+        else:
             logger.info("no new subnet found by the predictor; search ends")
         return iter(found)
 

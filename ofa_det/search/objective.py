@@ -41,9 +41,7 @@ class Objective:
         """Whether nothing above the cap counts."""
         return self.kind != "soft"
 
-    def values(
-        self, ap: FloatArray, *, latency_ms: FloatArray, at_most_ms: FloatArray, cap_ms: float
-    ) -> FloatArray:
+    def values(self, ap: FloatArray, *, latency_ms: FloatArray, at_most_ms: FloatArray, cap_ms: float) -> FloatArray:
         """(N,) what subnets are worth; of those that keep the cap, where there is a hard one.
 
         Args:

@@ -48,7 +48,7 @@ class Pretraining:
         return np.concatenate([self._standard(self._coding.features(genes)) * self._scale, _FREE_WEIGHT * free], axis=1)
 
     def _standard(self, choices: FloatArray) -> FloatArray:
-        return (choices - self._choice_mean) / self._choice_std
+        return np.asarray((choices - self._choice_mean) / self._choice_std)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

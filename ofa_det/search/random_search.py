@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ofa_det.arch.subnet import SubnetConfig
@@ -16,24 +17,39 @@ from ofa_det.search.strategy import Answers
 _TRIES = 100
 
 
+@dataclass(frozen=True, kw_only=True)
+class RandomConfig:
+    """Where random subnets are drawn.
+
+    Args:
+        min_fill: least latency, as a fraction of what is within reach under the cap.
+    """
+
+    min_fill: float = 0.8
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.min_fill <= 1:
+            raise ValueError(f"expected 0 <= min_fill <= 1, found {self.min_fill}")
+
+
 class RandomSearch:
     """Asks for random subnets near the caps in turn, of the resolutions in turn.
 
     Args:
         problem: what is searched.
-        min_fill: least latency, as a fraction of what is within reach under the cap.
+        config: where they are drawn.
         seed: of the random state.
     """
 
     most_evaluations = None
 
-    def __init__(self, problem: SearchProblem, *, min_fill: float, seed: int) -> None:
+    def __init__(self, problem: SearchProblem, *, config: RandomConfig, seed: int) -> None:
         self._problem = problem
-        self._identity = {"strategy": "random", "seed": seed, "min_fill": min_fill}
+        self._identity = {"strategy": "random", "seed": seed, "random.min_fill": config.min_fill}
         self._answers = Answers()
         rng = random.Random(seed)
         self._candidates = [
-            (cap_ms, near_cap(problem.space, problem.effort(cap_ms), cap_ms, min_fill, rng))
+            (cap_ms, near_cap(problem.space, problem.effort(cap_ms), cap_ms, config.min_fill, rng))
             for cap_ms in problem.caps_ms[::-1]
         ]
         self._next = self._new()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
@@ -50,6 +50,16 @@ class Strategy(Protocol):
         Raises:
             ValueError: a subnet was not asked for.
         """
+        ...
+
+
+@runtime_checkable
+class Predicting(Protocol):
+    """A strategy that predicts AP before it asks."""
+
+    @property
+    def predicted(self) -> Mapping[SubnetConfig, float]:
+        """AP of subnets that were asked for, as it was expected then."""
         ...
 
 
