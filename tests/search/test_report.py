@@ -120,7 +120,9 @@ def test_one_cap_gives_one_subnet(tmp_path: Path) -> None:
 
 
 def test_each_of_several_caps_gives_a_subnet_and_stands_in_the_report(tmp_path: Path) -> None:
-    result = found(choice(22.5, MIDDLE, 0.0), choice(45.0, SLOW, 0.2), fit=PredictorFit(predicted=(0.1,), measured=(0.2,)))
+    result = found(
+        choice(22.5, MIDDLE, 0.0), choice(45.0, SLOW, 0.2), fit=PredictorFit(predicted=(0.1,), measured=(0.2,))
+    )
     write_report(tmp_path, result)
     assert not (tmp_path / "subnet.json").exists()
     assert read_subnet(str(tmp_path / "subnet_22.5ms.json")) == MIDDLE.subnet == result.best_under(22.5).subnet
