@@ -23,8 +23,14 @@ if TYPE_CHECKING:
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+    from ofa_det.search.choice import RescoreConfig
+    from ofa_det.search.config import ScoreConfig, SearchConfig
     from ofa_det.search.evolution import EvolutionConfig
-    from ofa_det.search.run import SearchConfig, search
+    from ofa_det.search.linas import LinasConfig
+    from ofa_det.search.nsga2 import NsgaConfig
+    from ofa_det.search.objective import Limits, Objective
+    from ofa_det.search.random_search import RandomConfig
+    from ofa_det.search.run import search
     from ofa_det.submission.config import PackageConfig
     from ofa_det.submission.packaging import package
     from ofa_det.teachers.run import LabelConfig, label
@@ -58,7 +64,14 @@ _MODULES = {
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
     "ScheduleConfig": "training.schedule",
-    "SearchConfig": "search.run",
+    "SearchConfig": "search.config",
+    "LinasConfig": "search.linas",
+    "Limits": "search.objective",
+    "NsgaConfig": "search.nsga2",
+    "Objective": "search.objective",
+    "RandomConfig": "search.random_search",
+    "RescoreConfig": "search.choice",
+    "ScoreConfig": "search.config",
     "TeacherConfig": "training.teaching",
     "TrainConfig": "training.config",
     "UnlabelledConfig": "training.teaching",
@@ -88,14 +101,21 @@ __all__ = [
     "ExportConfig",
     "InspectConfig",
     "LabelConfig",
+    "Limits",
+    "LinasConfig",
     "LossConfig",
+    "NsgaConfig",
+    "Objective",
     "PackageConfig",
     "PhaseConfig",
     "PostProcessChange",
     "PostProcessConfig",
     "PredictLatencyConfig",
+    "RandomConfig",
+    "RescoreConfig",
     "SamplingConfig",
     "ScheduleConfig",
+    "ScoreConfig",
     "SearchConfig",
     "TeacherConfig",
     "TrainConfig",

@@ -8,13 +8,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.records import from_plain, read_record, to_plain
 
 logger = logging.getLogger(__name__)
+
+ValueT = TypeVar("ValueT")
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 MEASURED_FOLDER = "measured_ap"
@@ -28,15 +30,19 @@ class Evaluation:
         subnet: the network.
         ap: average precision on the held-out part of the training set, as a fraction.
         latency_ms: predicted latency.
+        at_most_ms: the latency that a cap is compared with: the predicted one and so many standard errors.
         macs: multiply-accumulates of one image.
         parameters: of the file.
+        file_bytes: predicted size of the int8 file.
     """
 
     subnet: SubnetConfig
     ap: float
     latency_ms: float
+    at_most_ms: float
     macs: int
     parameters: int
+    file_bytes: int
 
     @property
     def rank(self) -> tuple[float, float, SubnetConfig]:
@@ -96,53 +102,70 @@ class EvaluationLog:
             )
 
 
-class MeasuredAp:
-    """AP by subnet, for all searches that would measure the same.
+class _Measured(Generic[ValueT]):
+    """Measurements by subnet, for all searches that would measure the same.
 
     Where the folder cannot be written, a warning says so, and nothing outlives this process.
 
     Args:
         folder: takes a file for each identity.
-        identity: everything that AP depends on but the subnet.
+        identity: everything that a measurement depends on but the subnet.
+        key: of the measurement in the file.
+        kind: of the measurement.
 
     Raises:
         ValueError: an entry is no measurement.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, identity: Mapping[str, Any], *, key: str, kind: type[ValueT]) -> None:
         digest = hashlib.sha256(json.dumps(to_plain(identity), sort_keys=True).encode()).hexdigest()
         path = folder / f"{digest[:16]}.jsonl"
+        self._key = key
         self._ledger: Ledger | None = None
         try:
             self._ledger = Ledger.open(path, identity, mend="delete it")
         except OSError as error:
             self._forgo(error)
-        self._ap: dict[str, float] = {}
+        self._found: dict[str, ValueT] = {}
         for entry in self._ledger.entries if self._ledger else ():
             try:
-                self._ap[str(_parse_subnet(entry, str(path)))] = from_plain(float, entry.get("ap"), where=str(path))
+                self._found[str(_parse_subnet(entry, str(path)))] = from_plain(kind, entry.get(key), where=str(path))
             except ValueError as error:
                 raise ValueError(f"{error}; delete it") from error
 
     def __len__(self) -> int:
-        return len(self._ap)
+        return len(self._found)
 
-    def get(self, subnet: SubnetConfig) -> float | None:
-        """The AP of a subnet, if it was measured."""
-        return self._ap.get(str(subnet))
+    def get(self, subnet: SubnetConfig) -> ValueT | None:
+        """What was measured of a subnet, if it was."""
+        return self._found.get(str(subnet))
 
-    def add(self, subnet: SubnetConfig, ap: float) -> None:
+    def add(self, subnet: SubnetConfig, value: ValueT) -> None:
         """Keeps a measurement."""
-        self._ap[str(subnet)] = ap
+        self._found[str(subnet)] = value
         if self._ledger is not None:
             try:
-                self._ledger.append({"subnet": str(subnet), "ap": ap})
+                self._ledger.append({"subnet": str(subnet), self._key: value})
             except OSError as error:
                 self._forgo(error)
 
     def _forgo(self, error: OSError) -> None:
         logger.warning("measured AP is not kept for other searches: %s", error)
         self._ledger = None
+
+
+class MeasuredAp(_Measured[float]):
+    """AP by subnet; see `_Measured`."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        super().__init__(folder, identity, key="ap", kind=float)
+
+
+class ResampledAp(_Measured[tuple[float, ...]]):
+    """AP by subnet on the images as they are, then on draws of them; see `_Measured`."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        super().__init__(folder, identity, key="resampled_ap", kind=tuple[float, ...])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +177,11 @@ class ChosenSubnet:
         ap: on held-out training images, with the supernet's weights, as a fraction.
         latency_ms, latency_error_ms: predicted latency and its standard error.
         device, runtime, precision: what it is the latency of.
+        ap_error: one standard error of `ap`.
+        cap_ms: the cap that it was chosen under.
+        at_most_ms: what the cap was compared with.
+        rests_on: what the error of the latency rests on, in words.
+        within_noise: whether its AP is within the noise of that of the largest subnet under the cap.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 2
@@ -165,6 +193,11 @@ class ChosenSubnet:
     device: str | None = None
     runtime: str | None = None
     precision: str | None = None
+    ap_error: float | None = None
+    cap_ms: float | None = None
+    at_most_ms: float | None = None
+    rests_on: str | None = None
+    within_noise: bool | None = None
 
 
 def _parse_subnet(entry: Mapping[str, Any], where: str) -> SubnetConfig:

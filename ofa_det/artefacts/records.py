@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -187,8 +188,11 @@ def _convert(kind: Any, value: Any, path: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _convert(inner, value, path)
+        *others, last = (argument for argument in arguments if argument is not type(None))
+        for kind in others:
+            with contextlib.suppress(ValueError):
+                return _convert(kind, value, path)
+        return _convert(last, value, path)
     if origin is Literal:
         return value if value in arguments else _fail(path, f"one of {', '.join(map(repr, arguments))}", value)
     if origin is tuple:

@@ -88,7 +88,7 @@ def command(
             config, as_json = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
-                    f"expected one process, found {launched.num_ranks} ranks; only train runs under torchrun"
+                    f"expected one process, found {launched.num_ranks} ranks; only train and search run under torchrun"
                 )
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm():
@@ -157,8 +157,10 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
     """The config, and whether it is JSON that shall be printed."""
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
     switches = {"--json", *(f"--{field.name}" for field in fields if field.type in (bool, "bool"))}
+    several = {f"--{field.name}" for field in fields if "tuple[float" in str(field.type)}
     try:
-        parsed = parser.instantiate(parser.parse_args(_spelled_out(argv, switches)))
+        words = _joined(_spelled_out(argv, switches), several)
+        parsed = parser.instantiate(parser.parse_args(words))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
     return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed.get("json", False))
@@ -235,6 +237,22 @@ def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
         f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
         for word, after in zip(argv, following, strict=False)
     ]
+
+
+def _joined(argv: Sequence[str], several: set[str]) -> list[str]:
+    """Makes a list of an option that is given more than once: `--x 1 --x 2` is `--x [1,2]`."""
+    words: list[str] = []
+    given: dict[str, list[str]] = {}
+    rest = iter(argv)
+    for word in rest:
+        name, equals, value = word.partition("=")
+        if name in several:
+            given.setdefault(name, []).append(value if equals else next(rest, ""))
+        else:
+            words.append(word)
+    for name, values in given.items():
+        words.append(f"{name}={values[0] if len(values) == 1 else '[' + ','.join(values) + ']'}")
+    return words
 
 
 def _one_line(error: BaseException) -> str:

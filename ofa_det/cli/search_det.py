@@ -1,40 +1,46 @@
-"""Searches the subnet that fits a latency cap."""
+"""Searches the subnets that fit latency caps."""
 
 from __future__ import annotations
 
 from ofa_det.cli.command import Printed, command
-from ofa_det.search.run import SearchConfig, search
+from ofa_det.models.launch import is_first_rank
+from ofa_det.search.config import SearchConfig
+from ofa_det.search.run import search
 
 
-def run(config: SearchConfig) -> Printed:
+def run(config: SearchConfig) -> Printed | None:
     """Searches; gives what was found."""
-    result = search(config)
-    latency = result.latency
-    lines = [
-        f"{result.best.subnet}",
-        f"AP {100 * result.best.ap:.1f} on {result.holdout_images} held-out training images, {latency} on "
-        f"{latency.device} ({latency.precision}, {latency.runtime}, {latency.threads} thread), cap "
-        f"{config.latency_cap_ms:g} ms",
-        f"{len(result.evaluations)} subnets scored; written to {config.output}",
+    result = search(config, progress=is_first_rank())
+    if not is_first_rank():
+        return None
+    found = [
+        {
+            "latency_cap_ms": choice.cap_ms,
+            "subnet": str(choice.best.subnet),
+            "AP": choice.rescored.ap,
+            "AP_error": choice.rescored.error,
+            "latency": latency.to_json(),
+            "at_most_ms": choice.best.at_most_ms,
+            "within_noise_of_largest": choice.within_noise,
+        }
+        for choice, latency in zip(result.choices, result.latencies, strict=True)
     ]
     values = {
-        "subnet": str(result.best.subnet),
-        "AP": result.best.ap,
-        "images": result.holdout_images,
-        "latency_cap_ms": config.latency_cap_ms,
-        "latency": latency.to_json(),
+        "choices": found,
+        "images": result.rescore_images,
         "subnets_scored": len(result.evaluations),
         "output": config.output,
     }
-    return Printed(text="\n".join(lines), values=values)
+    return Printed(text=f"{result.summary()}\nwritten to {config.output}", values=values)
 
 
 main = command(
     "search",
-    "Find the best subnet under a latency cap.",
+    "Find the best subnet under one or several latency caps.",
     SearchConfig,
     run,
     presets="search",
+    ranks=True,
     numbered=True,
     offers_json=True,
 )

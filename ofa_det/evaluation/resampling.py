@@ -1,14 +1,15 @@
-"""Is a difference of AP more than chance? Paired bootstrap and permutations, both over images."""
+"""How sure is an AP, and is a difference of two more than chance? Bootstrap and permutations, both over images."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.evaluation.engines import CategoryMatches
+from ofa_det.evaluation.engines import CategoryMatches, category_matches
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _TINY = np.spacing(1)
@@ -72,6 +73,39 @@ def mean_ap(aps: NDArray[np.float64]) -> float:
     return float(defined.mean()) if len(defined) else float("nan")
 
 
+def resampled_ap(
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, resamples: int, seed: int = 0
+) -> NDArray[np.float64]:
+    """AP of the images as they are, then of so many draws of as many images with replacement.
+
+    The draws follow from the seed and the number of images, so two detectors are compared on the same draws: the spread
+    of the difference is less than that of either.
+
+    Args:
+        ground_truth: a COCO dictionary, as of `coco_metrics`.
+        results: detections in COCO result format.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Returns:
+        (1 + resamples,) AP as fractions. Of a draw without any object it is not a number.
+    """
+    matches = category_matches(ground_truth, results)
+    images = len(ground_truth["images"])
+    return np.array([_mean_ap_of(matches, weights) for weights in _image_weights(images, resamples, seed)])
+
+
+def _image_weights(images: int, resamples: int, seed: int) -> list[NDArray[np.float64]]:
+    """How often each image counts: once, then as it is drawn."""
+    rng = np.random.default_rng(seed)
+    share = np.full(images, 1 / images)
+    return [np.ones(images), *(rng.multinomial(images, share).astype(np.float64) for _ in range(resamples))]
+
+
+def _mean_ap_of(matches: Sequence[CategoryMatches], weights: NDArray[np.float64]) -> float:
+    return mean_ap(average_precisions(matches, [weights[category.images] for category in matches], weights))
+
+
 def bootstrap(
     first: Sequence[CategoryMatches],
     second: Sequence[CategoryMatches],
@@ -94,14 +128,8 @@ def bootstrap(
     Returns:
         The difference of AP, and that of each category.
     """
-    images = len(first[0].objects)
-    rng = np.random.default_rng(seed)
-    observed = _differences(first, second, np.ones(images))
-    drawn = [
-        _differences(first, second, rng.multinomial(images, np.full(images, 1 / images)).astype(np.float64))
-        for _ in range(resamples)
-    ]
-    columns = np.array([observed, *drawn]).T
+    weights = _image_weights(len(first[0].objects), resamples, seed)
+    columns = np.array([_differences(first, second, weight) for weight in weights]).T
     intervals = [_interval(column[0], column[1:], confidence) for column in columns]
     return intervals[0], tuple(intervals[1:])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +15,24 @@ from ofa_det.data.loading import image_batches
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import BATCH_SIZE, score, share_of
 from ofa_det.evaluation.torch_detector import TorchDetector
+from ofa_det.models.activation_ranges import RangeRule, calibrated_ranges
+from ofa_det.models.calibration import BATCH_SIZE as CALIBRATION_BATCH
 from ofa_det.models.calibration import calibrated, calibration_batches
-from ofa_det.models.network import DetectionNetwork
+from ofa_det.models.fake_quantization import QuantizedDetector
+from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE, Ranks
 
 CACHE_BYTES = 2 << 30
 """Stretched images are kept in memory up to this size, for calibration and for scoring each; beyond it every subnet
 decodes its images again."""
+
+ScorePrecision = Literal["float32", "int8"]
+
+RANGE_IMAGES = 32
+"""Calibration images that set the ranges of simulated int8 activations."""
+
+RANGE_RULE: RangeRule = "mse"
+"""How they do, as in the export of a float detector."""
 
 
 class SubnetScorer:
@@ -31,6 +43,8 @@ class SubnetScorer:
         calibration: images it was trained on, for batch-norm statistics.
         calibration_images: how many of them, at even distances; at least 2.
         scored: images that AP is measured on.
+        precision: float32, or int8, which is simulated: ranges are chosen as an export chooses them.
+        cache_bytes: stretched images that stay in memory, for calibration and for scoring each.
         ranks: that score them together; each calibrates for itself, which gives the same on all.
     """
 
@@ -41,32 +55,55 @@ class SubnetScorer:
         calibration: CocoDataset,
         calibration_images: int,
         scored: CocoDataset,
+        precision: ScorePrecision = "float32",
+        cache_bytes: int = CACHE_BYTES,
         ranks: Ranks = ALONE,
     ) -> None:
+        if precision not in get_args(ScorePrecision):
+            raise ValueError(f"expected a precision of {', '.join(get_args(ScorePrecision))}, found {precision!r}")
+        self._precision = precision
         self._description = description
         self._calibration = calibration
         self._calibration_images = calibration_images
         self._scored = scored
         self._share = share_of(scored, ranks)
         self._ranks = ranks
-        self._read_calibration = _KeptImages()
-        self._read_scored = _KeptImages()
+        self._read_calibration = _KeptImages(cache_bytes)
+        self._read_scored = _KeptImages(cache_bytes)
 
     def predictor(self, network: DetectionNetwork, subnet: SubnetConfig) -> TorchDetector:
         """The subnet as it would ship."""
         batches = calibration_batches(
             self._calibration, subnet.resolution, num_images=self._calibration_images, read=self._read_calibration
         )
-        return TorchDetector(calibrated(network, subnet, batches), self._description)
+        detector = calibrated(network, subnet, batches)
+        return TorchDetector(self._quantized(detector) if self._precision == "int8" else detector, self._description)
+
+    def _quantized(self, detector: Detector) -> Detector:
+        """As its int8 file will compute."""
+        size = (detector.subnet.resolution, detector.subnet.resolution)
+        read = self._read_calibration(
+            self._calibration, size=size, batch_size=CALIBRATION_BATCH, limit=self._calibration_images
+        )
+        images = [image for batch in read for image in batch]
+        few = [images[index] for index in np.linspace(0, len(images) - 1, min(RANGE_IMAGES, len(images))).astype(int)]
+        device = next(detector.parameters()).device
+        threshold = self._description.postprocess.score_threshold
+        ranges = calibrated_ranges(detector.cpu(), few, rule=RANGE_RULE, score_threshold=threshold)
+        return QuantizedDetector.of(detector, ranges).to(device)
 
     def score(self, predictor: TorchDetector) -> Metrics:
         """Metrics of a subnet's predictor."""
         batches = self._read_scored(self._share, size=predictor.input_size, batch_size=BATCH_SIZE)
         return score(predictor, self._scored, batches=batches, ranks=self._ranks)
 
+    def metrics(self, network: DetectionNetwork, subnet: SubnetConfig) -> Metrics:
+        """Metrics of a subnet."""
+        return self.score(self.predictor(network, subnet))
+
     def ap(self, network: DetectionNetwork, subnet: SubnetConfig) -> float:
         """AP of a subnet, as a fraction."""
-        return self.score(self.predictor(network, subnet)).ap
+        return self.metrics(network, subnet).ap
 
     def aps(self, network: DetectionNetwork, subnets: Iterable[SubnetConfig]) -> Iterator[float]:
         """AP of each subnet as a fraction, in their order, each as soon as it is measured."""
@@ -76,7 +113,8 @@ class SubnetScorer:
 class _KeptImages:
     """Reads one data set as `image_batches` does, decoding and stretching once for each size, as memory allows."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._kept: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
 
     def __call__(
@@ -87,7 +125,7 @@ class _KeptImages:
             return self._kept[size]
         batches = image_batches(dataset, size=size, batch_size=batch_size, limit=limit)
         count = len(dataset) if limit is None else min(limit, len(dataset))
-        if 3 * count * sum(height * width for height, width in (size, *self._kept)) > CACHE_BYTES:
+        if 3 * count * sum(height * width for height, width in (size, *self._kept)) > self._most_bytes:
             return batches
         self._kept[size] = list(batches)
         return self._kept[size]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ofa_det.models.launch import launch
+
 ValueT = TypeVar("ValueT")
+
+_PATIENCE = timedelta(days=1)
+"""While one rank decides or measures something large, the others wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,22 @@ class Ranks:
 
 
 ALONE = Ranks()
+
+
+@contextmanager
+def launched_ranks() -> Iterator[Ranks]:
+    """The ranks of the `torchrun` that started this process, who can talk while this is open; else one that is alone.
+
+    They exchange Python objects, not gradients, over gloo.
+    """
+    if (launched := launch()) is None:
+        yield ALONE
+        return
+    dist.init_process_group("gloo", timeout=_PATIENCE)
+    try:
+        yield Ranks(index=launched.rank, count=launched.num_ranks)
+    finally:
+        dist.destroy_process_group()
 
 
 class _Gather(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""Where evolution starts: subnets spread over the resolutions and close below the latency cap."""
+"""Where searches start: subnets spread over the resolutions and close below the latency cap."""
 
 from __future__ import annotations
 
@@ -38,9 +38,8 @@ def initial_candidates(
 ) -> Iterator[SubnetConfig]:
     """Endless candidates that keep the cap, not all distinct: good subnets lie near it, random ones seldom do.
 
-    First, per resolution from the highest, a subnet that no single step can enlarge without breaking the cap. Then the
-    resolutions in turn: a uniform sample that takes at least `min_fill` of the latency within reach, drawn by rejection
-    (as EEEA-Net does); where a few draws do not hit, a subnet on a random path from the smallest to the largest.
+    First, per resolution from the highest, a subnet that no single step can enlarge without breaking the cap. Then
+    those of `near_cap`.
 
     Args:
         space: where to look.
@@ -55,6 +54,22 @@ def initial_candidates(
     resolutions = feasible_resolutions(space, latency, latency_cap_ms)[::-1]
     for resolution in resolutions:
         yield _enlarge(space, _on_path(space, resolution, latency, latency_cap_ms, rng), latency, latency_cap_ms, rng)
+    yield from near_cap(space, latency, latency_cap_ms, min_fill, rng)
+
+
+def near_cap(
+    space: SearchSpace, latency: Latency, latency_cap_ms: float, min_fill: float, rng: random.Random
+) -> Iterator[SubnetConfig]:
+    """Endless random candidates that keep the cap and are not far below it, not all distinct.
+
+    The resolutions in turn, from the highest: a uniform sample that takes at least `min_fill` of the latency within
+    reach, drawn by rejection (as EEEA-Net does); where a few draws do not hit, a subnet on a random path from the
+    smallest to the largest. The arguments are those of `initial_candidates`.
+
+    Raises:
+        ValueError: no subnet keeps the cap.
+    """
+    resolutions = feasible_resolutions(space, latency, latency_cap_ms)[::-1]
     reach_ms = {r: min(latency_cap_ms, latency(space.largest(r))) for r in resolutions}
     while True:
         for resolution in resolutions:

@@ -1,26 +1,154 @@
-"""The result of a search as files: the best subnet, and accuracy against latency as a table and a plot."""
+"""The result of a search as files: chosen subnets, accuracy against latency as a table and plots."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import write_record
 from ofa_det.latency.latencies import LatencyPrediction
+from ofa_det.search.choice import NOISE, Choice, Rescored
+from ofa_det.search.plots import PredictorFit, curve_plot, fit_plot, front_plot
+
+SUBNET_FILE = "subnet.json"
 
 
-def best_evaluation(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """The one of the highest AP; of equal ones the fastest, then the first in the order of subnets."""
-    if not evaluations:
-        raise ValueError("expected at least one evaluation, found none")
-    return min(evaluations, key=lambda e: e.rank)
+@dataclass(frozen=True, kw_only=True)
+class SearchResult:
+    """A finished search.
+
+    Args:
+        choices: for each cap, ascending.
+        latencies: prediction for the best of each choice.
+        evaluations: all, in the order they were scored: baselines first, then what the strategy asked for.
+        roles: what a baseline is.
+        rescored: AP of the most promising on other images.
+        holdout_images: that the search scored on.
+        rescore_images: that the choice was made on.
+        other_images: whether those are other ones.
+        safety: standard errors that a cap is kept by.
+        strategy: its name.
+        fit: predicted and measured AP, if the strategy predicts.
+    """
+
+    choices: tuple[Choice, ...]
+    latencies: tuple[LatencyPrediction, ...]
+    evaluations: tuple[Evaluation, ...]
+    roles: Mapping[SubnetConfig, str]
+    rescored: Mapping[SubnetConfig, Rescored]
+    holdout_images: int
+    rescore_images: int
+    other_images: bool
+    safety: float
+    strategy: str
+    fit: PredictorFit | None = field(default=None)
+
+    @property
+    def best(self) -> Evaluation:
+        """The chosen subnet; of several caps the largest's."""
+        return self.choices[-1].best
+
+    @property
+    def latency(self) -> LatencyPrediction:
+        """Prediction for `best`."""
+        return self.latencies[-1]
+
+    def best_under(self, cap_ms: float) -> Evaluation:
+        """The chosen subnet of a cap.
+
+        Raises:
+            ValueError: the search had no such cap.
+        """
+        for choice in self.choices:
+            if choice.cap_ms == cap_ms:
+                return choice.best
+        caps = ", ".join(f"{choice.cap_ms:g}" for choice in self.choices)
+        raise ValueError(f"expected a cap of {caps} ms, found {cap_ms:g}")
+
+    def summary(self) -> str:
+        """What was found, for reading."""
+        lines = []
+        for choice, latency in zip(self.choices, self.latencies, strict=True):
+            lines += [str(choice.best.subnet), *_told(choice, latency, self)]
+        for name in dict.fromkeys(note for latency in self.latencies for note in latency.extrapolated):
+            lines.append(f"extrapolated: {name}")
+        lines.append(f"the ± of the latency rests on {self.latency.rests_on}")
+        of_strategy = sum(evaluation.subnet not in self.roles for evaluation in self.evaluations)
+        lines.append(f"{len(self.evaluations)} subnets scored, {of_strategy} of them by {self.strategy}")
+        return "\n".join(lines)
+
+
+def _told(choice: Choice, latency: LatencyPrediction, result: SearchResult) -> list[str]:
+    best, difference = choice.best, choice.difference
+    images = f"{result.rescore_images} other" if result.other_images else f"{result.rescore_images}"
+    lines = [
+        f"  cap {choice.cap_ms:g} ms: {latency} on {latency.device} ({latency.precision}, {latency.runtime}, "
+        f"{latency.threads} thread), at most {best.at_most_ms:.1f} ms at a safety of {result.safety:g} standard errors",
+        f"  AP {choice.rescored.ap:.3f} ± {choice.rescored.error:.3f} on {images} held-out training images, "
+        f"{best.ap:.3f} on {result.holdout_images} in the search; {best.macs / 1e6:.0f} M multiply-accumulates, "
+        f"{best.file_bytes / 1e6:.2f} MB predicted",
+    ]
+    if best.subnet == choice.control.subnet:
+        return [*lines, "  it is the largest subnet under the cap: the search found none that is better"]
+    verdict = (
+        f"within {NOISE:g} standard errors: NOT told apart from it"
+        if choice.within_noise
+        else f"more than {NOISE:g} standard errors"
+    )
+    lines.append(
+        f"  largest subnet under the cap: AP {choice.control_rescored.ap:.3f} ± {choice.control_rescored.error:.3f}, "
+        f"{choice.control.latency_ms:.1f} ms; the choice is {difference.ap:+.3f} ± {difference.error:.3f} AP, {verdict}"
+    )
+    return lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class CapReport:
+    """One cap in `search.json`."""
+
+    cap_ms: float
+    subnet: str
+    search_ap: float
+    ap: float
+    ap_error: float
+    latency_ms: float
+    at_most_ms: float
+    control: str
+    control_ap: float
+    control_ap_error: float
+    difference: float
+    difference_error: float
+    within_noise: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport:
+    """`search.json`: what was chosen, how sure it is, and what the numbers rest on."""
+
+    SCHEMA_VERSION: ClassVar[int] = 1
+
+    strategy: str
+    evaluations: int
+    baselines: int
+    holdout_images: int
+    rescore_images: int
+    safety: float
+    latency_rests_on: str
+    extrapolated: tuple[str, ...]
+    noise_standard_errors: float
+    caps: tuple[CapReport, ...]
+
+
+def subnet_file(cap_ms: float, caps: int) -> str:
+    """Name of the file of a chosen subnet: `subnet.json`, or with a cap of several `subnet_40ms.json`."""
+    return SUBNET_FILE if caps == 1 else f"subnet_{cap_ms:g}ms.json"
 
 
 def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -32,75 +160,89 @@ def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
     return front
 
 
-def write_report(
-    folder: Path, evaluations: Sequence[Evaluation], prediction: LatencyPrediction, latency_cap_ms: float
-) -> Evaluation:
-    """Writes `subnet.json`, `pareto.csv` and `pareto.png`; equal evaluations give equal files.
+def write_report(folder: Path, result: SearchResult) -> None:
+    """Writes `subnet.json` or one for each cap, `search.json`, `pareto.csv`, and the pictures.
 
-    Args:
-        folder: takes the files.
-        evaluations: of the search.
-        prediction: latency of the best of them.
-        latency_cap_ms: of the search.
-
-    Returns:
-        The best evaluation, the one in `subnet.json`.
+    The pictures are `pareto.png`, `search_curve.png`, and of a strategy that predicts `predictor_fit.png`. Equal
+    results give equal files.
     """
-    best = best_evaluation(evaluations)
-    chosen = ChosenSubnet(
-        subnet=best.subnet,
-        ap=best.ap,
-        latency_ms=prediction.mean_ms,
-        latency_error_ms=prediction.error_ms,
-        device=prediction.device,
-        runtime=prediction.runtime,
-        precision=prediction.precision,
+    for choice, latency in zip(result.choices, result.latencies, strict=True):
+        chosen = ChosenSubnet(
+            subnet=choice.best.subnet,
+            ap=choice.rescored.ap,
+            latency_ms=latency.mean_ms,
+            latency_error_ms=latency.error_ms,
+            device=latency.device,
+            runtime=latency.runtime,
+            precision=latency.precision,
+            ap_error=choice.rescored.error,
+            cap_ms=choice.cap_ms,
+            at_most_ms=choice.best.at_most_ms,
+            rests_on=latency.rests_on,
+            within_noise=choice.within_noise,
+        )
+        write_record(folder / subnet_file(choice.cap_ms, len(result.choices)), chosen)
+    write_record(folder / "search.json", _report(result))
+    write_atomically(folder / "pareto.csv", _table(result))
+    front = pareto_front(result.evaluations)
+    write_atomically(
+        folder / "pareto.png",
+        front_plot(
+            result.evaluations, front, result.choices, result.latencies, roles=result.roles, rescored=result.rescored
+        ),
     )
-    write_record(folder / "subnet.json", chosen)
-    write_atomically(folder / "pareto.csv", _table(evaluations))
-    write_atomically(folder / "pareto.png", _plot(evaluations, best, prediction, latency_cap_ms))
-    return best
+    told = [evaluation for evaluation in result.evaluations if evaluation.subnet not in result.roles]
+    write_atomically(folder / "search_curve.png", curve_plot(told, result.choices))
+    if result.fit is not None:
+        write_atomically(folder / "predictor_fit.png", fit_plot(result.fit))
 
 
-def _table(evaluations: Sequence[Evaluation]) -> str:
-    front = {evaluation.subnet for evaluation in pareto_front(evaluations)}
+def _report(result: SearchResult) -> SearchReport:
+    return SearchReport(
+        strategy=result.strategy,
+        evaluations=len(result.evaluations),
+        baselines=len(result.roles),
+        holdout_images=result.holdout_images,
+        rescore_images=result.rescore_images,
+        safety=result.safety,
+        latency_rests_on=result.latency.rests_on,
+        extrapolated=tuple(dict.fromkeys(note for latency in result.latencies for note in latency.extrapolated)),
+        noise_standard_errors=NOISE,
+        caps=tuple(
+            CapReport(
+                cap_ms=choice.cap_ms,
+                subnet=str(choice.best.subnet),
+                search_ap=choice.best.ap,
+                ap=choice.rescored.ap,
+                ap_error=choice.rescored.error,
+                latency_ms=choice.best.latency_ms,
+                at_most_ms=choice.best.at_most_ms,
+                control=str(choice.control.subnet),
+                control_ap=choice.control_rescored.ap,
+                control_ap_error=choice.control_rescored.error,
+                difference=choice.difference.ap,
+                difference_error=choice.difference.error,
+                within_noise=choice.within_noise,
+            )
+            for choice in result.choices
+        ),
+    )
+
+
+def _table(result: SearchResult) -> str:
+    front = {evaluation.subnet for evaluation in pareto_front(result.evaluations)}
+    chosen: dict[SubnetConfig, list[str]] = {}
+    for choice in result.choices:
+        chosen.setdefault(choice.best.subnet, []).append(f"{choice.cap_ms:g}")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["latency_ms", "ap", "macs", "parameters", "non_dominated", "subnet"])
-    for e in sorted(evaluations, key=lambda e: (e.latency_ms, -e.ap, e.subnet)):
-        writer.writerow([e.latency_ms, e.ap, e.macs, e.parameters, int(e.subnet in front), e.subnet])
+    columns = ("latency_ms", "at_most_ms", "ap", "macs", "parameters", "file_bytes")
+    more = ("rescored_ap", "rescored_error", "non_dominated", "role", "chosen_under_ms", "subnet")
+    writer.writerow([*columns, *more])
+    for e in sorted(result.evaluations, key=lambda e: (e.latency_ms, -e.ap, e.subnet)):
+        again = result.rescored.get(e.subnet)
+        sure = ("", "") if again is None else (again.ap, again.error)
+        role, caps = result.roles.get(e.subnet, ""), " ".join(chosen.get(e.subnet, ()))
+        values = [getattr(e, column) for column in columns]
+        writer.writerow([*values, *sure, int(e.subnet in front), role, caps, e.subnet])
     return text.getvalue()
-
-
-def _plot(evaluations: Sequence[Evaluation], best: Evaluation, prediction: LatencyPrediction, cap_ms: float) -> bytes:
-    # A figure of its own canvas: pyplot would keep global state and look for a display.
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    front = pareto_front(evaluations)
-    axes.scatter(
-        [e.latency_ms for e in evaluations],
-        [e.ap for e in evaluations],
-        s=14,
-        color="0.6",
-        label=f"scored subnets ({len(evaluations)})",
-    )
-    axes.plot([e.latency_ms for e in front], [e.ap for e in front], marker="o", ms=4, color="C0", label="Pareto front")
-    axes.errorbar(
-        [best.latency_ms],
-        [best.ap],
-        xerr=prediction.error_ms,
-        fmt="*",
-        ms=13,
-        capsize=4,
-        color="C3",
-        label=f"best: AP {best.ap:.3f}, {best.latency_ms:.1f} ± {prediction.error_ms:.1f} ms",
-    )
-    axes.axvline(cap_ms, color="0.2", linestyle="--", label=f"cap {cap_ms:g} ms")
-    axes.set_xlabel(f"predicted latency on {prediction.device}, ms ({prediction.precision}, {prediction.runtime})")
-    axes.set_ylabel("AP on the held-out training images")
-    axes.grid(visible=True, alpha=0.3)
-    axes.legend(loc="best", fontsize=9)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
-    return stream.getvalue()

@@ -189,7 +189,7 @@ def test_ctrl_c_is_status_130(capsys):
 
 def test_a_command_for_one_process_is_refused_under_torchrun(capsys, torchrun):
     assert run_with("--root", "x") == (2, [])
-    refusal = "expected one process, found 6 ranks; only train runs under torchrun"
+    refusal = "expected one process, found 6 ranks; only train and search run under torchrun"
     assert capsys.readouterr().err == f"ofa-det test: error: {refusal}\n"
     assert run_with("--root", "x", ranks=True)[0] == 0
     assert main(["eval", "--model", "nowhere", "--data.root", "nowhere"]) == 2

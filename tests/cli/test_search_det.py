@@ -25,7 +25,7 @@ from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.run_folder import save_model
 from ofa_det.models.supernet import Supernet
 
-RESULT_FILES = ("evaluations.jsonl", "subnet.json", "pareto.csv", "pareto.png")
+RESULT_FILES = ("evaluations.jsonl", "subnet.json", "search.json", "pareto.csv", "pareto.png", "search_curve.png")
 CAP_MS = 8.0
 SaveSupernet = Callable[..., Path]
 Arguments = Callable[..., list[str]]
@@ -67,6 +67,11 @@ def arguments(tiny_root: Path) -> Arguments:
             "data.root": tiny_root,
             "latency_cap_ms": CAP_MS,
             "calibration_images": 4,
+            "strategy": "evolution",
+            "baselines": "false",
+            "rescore.candidates": 2,
+            "rescore.calibration_images": 4,
+            "rescore.resamples": 5,
             "evolution.population": 4,
             "evolution.generations": 1,
             "output": output,
@@ -97,8 +102,8 @@ def test_search_writes_a_subnet_of_the_space_under_the_cap(
     assert best.latency_ms == latency_model(precision="uint8").predict(plan.layers, tail).mean_ms <= CAP_MS
     assert 0 < best.latency_error_ms < best.latency_ms
     assert (best.device, best.precision) == ("pixel2", "uint8")
-    assert len((finished / "pareto.csv").read_text().splitlines()) == 1 + 8
-    assert len((finished / "evaluations.jsonl").read_text().splitlines()) == 1 + 8
+    assert len((finished / "pareto.csv").read_text().splitlines()) == 1 + 9
+    assert len((finished / "evaluations.jsonl").read_text().splitlines()) == 1 + 9
 
 
 def test_search_prints_what_it_found(
@@ -106,10 +111,12 @@ def test_search_prints_what_it_found(
 ) -> None:
     assert main(arguments(supernet, tmp_path / "again")) == 0
     best = read_record(finished / "subnet.json", ChosenSubnet)
-    first, second, *_ = capsys.readouterr().out.splitlines()
+    first, second, third, *_, last = capsys.readouterr().out.splitlines()
     assert first == str(best.subnet)
-    assert "on 6 held-out training images" in second
     assert f"{best.latency_ms:.1f} ms ± {best.latency_error_ms:.1f} ms on pixel2" in second
+    assert f"at most {best.at_most_ms:.1f} ms at a safety of 1 standard errors" in second
+    assert f"AP {best.ap:.3f} ± {best.ap_error:.3f} on 3 other held-out training images" in third
+    assert last == f"written to {tmp_path / 'again'}"
     assert content(tmp_path / "again") == content(finished)
 
 
@@ -131,9 +138,26 @@ def test_search_continues_with_a_larger_budget(
     arguments: Arguments, supernet: Path, finished: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "longer"
-    assert main(arguments(supernet, output, "--evolution.max_evaluations", "3")) == 0
+    assert main(arguments(supernet, output, "--max_evaluations", "3")) == 0
     assert main(arguments(supernet, output, "--resume")) == 0
     assert content(output) == content(finished)
+
+
+@pytest.mark.parametrize(
+    ("caps", "names"),
+    [
+        (("8", "--latency_cap_ms", "12"), {"subnet_8ms.json", "subnet_12ms.json"}),
+        (("[12, 8]",), {"subnet_8ms.json", "subnet_12ms.json"}),
+        (("[9]",), {"subnet.json"}),
+    ],
+)
+def test_caps_are_given_one_by_one_or_as_a_list(
+    arguments: Arguments, supernet: Path, tmp_path: Path, caps: tuple[str, ...], names: set[str]
+) -> None:
+    words = arguments(supernet, tmp_path / "out")
+    position = words.index("--latency_cap_ms")
+    assert main([*words[: position + 1], *caps, *words[position + 2 :]]) == 0
+    assert {path.name for path in (tmp_path / "out").glob("subnet*.json")} == names
 
 
 def error_line(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -4,7 +4,9 @@ from dataclasses import replace
 import pytest
 
 from ofa_det.arch.space import SearchSpace, StageSpec
+from ofa_det.search.costs import Costs
 from ofa_det.search.evolution import Evolution, EvolutionConfig
+from ofa_det.search.problem import SearchProblem
 
 
 def narrowed(space: SearchSpace, **choices: tuple[int, ...]) -> SearchSpace:
@@ -24,7 +26,7 @@ def test_asks_for_distinct_subnets_of_the_space_under_the_cap(toy) -> None:
     found = toy.search()
     assert len(found) == 20 + 5 * 20
     assert len({evaluation.subnet for evaluation in found}) == len(found)
-    assert all(evaluation.subnet in toy.space and evaluation.latency_ms <= 20 for evaluation in found)
+    assert all(evaluation.subnet in toy.space and evaluation.at_most_ms <= 20 for evaluation in found)
 
 
 def test_same_seed_gives_the_same_sequence_and_another_seed_another(toy) -> None:
@@ -33,8 +35,7 @@ def test_same_seed_gives_the_same_sequence_and_another_seed_another(toy) -> None
 
 @pytest.mark.parametrize("asked_at_once", [1, 3, 20, 1000])
 def test_what_is_asked_does_not_depend_on_how_many_at_once(toy, asked_at_once: int) -> None:
-    settings = {"generations": 3, "max_evaluations": 70}
-    assert toy.search(lambda: asked_at_once, **settings) == toy.search(**settings)
+    assert toy.search(lambda: asked_at_once, generations=3) == toy.search(generations=3)
 
 
 def test_nor_on_numbers_that_change(toy) -> None:
@@ -101,21 +102,15 @@ def test_the_best_of_all_is_found(narrow) -> None:
     assert found.count(best) >= 4
 
 
-def test_budget_ends_the_search_early_with_a_prefix_of_the_longer_one(toy) -> None:
-    assert toy.search(max_evaluations=33) == toy.search()[:33]
-    assert toy.search(lambda: 7, max_evaluations=33) == toy.search()[:33]
-
-
 def test_the_most_evaluations_are_told(toy) -> None:
-    for settings in ({"population": 7, "generations": 2}, {"max_evaluations": 9}):
-        config = EvolutionConfig(**{"population": 20, "generations": 5} | settings)
-        assert len(toy.search(**settings)) == config.most_evaluations == toy.evolution(**settings).most_evaluations
+    settings = {"population": 7, "generations": 2}
+    assert len(toy.search(**settings)) == 21 == toy.evolution(**settings).most_evaluations
 
 
 def test_the_identity_is_what_decides_which_subnets_are_asked_for(toy) -> None:
     identity = toy.evolution(seed=3).identity
     assert (identity["seed"], identity["evolution.population"]) == (3, 20)
-    assert toy.evolution(seed=3, generations=9, max_evaluations=7).identity == identity
+    assert toy.evolution(seed=3, generations=9).identity == identity
     assert toy.evolution(seed=4).identity != identity != toy.evolution(seed=3, min_fill=0.5).identity
 
 
@@ -135,18 +130,42 @@ def test_an_infeasible_cap_is_refused_before_anything_is_asked(toy) -> None:
         toy.evolution(cap=1)
 
 
-def test_each_latency_is_predicted_once(toy) -> None:
-    predicted = []
+def test_the_costs_of_a_subnet_are_computed_once(toy) -> None:
+    computed = []
 
-    def latency(subnet) -> float:
-        predicted.append(subnet)
-        return toy.latency(subnet)
+    def costs(subnet) -> Costs:
+        computed.append(subnet)
+        return toy.costs(subnet)
 
-    config = EvolutionConfig(population=20, generations=1)
-    strategy = Evolution(toy.space, latency=latency, latency_cap_ms=20, config=config, seed=0)
+    problem = SearchProblem(space=toy.space, costs_of=costs, caps_ms=(20.0,))
+    strategy = Evolution(problem, config=EvolutionConfig(population=20, generations=1), seed=0)
     strategy.tell(toy.evaluate(strategy.ask(100)))
     strategy.ask(100)
-    assert len(predicted) == len(set(predicted))
+    assert len(computed) == len(set(computed))
+
+
+def test_each_cap_has_its_share_of_every_generation(toy) -> None:
+    strategy = Evolution(toy.problem(10.0, 20.0, 30.0), config=EvolutionConfig(population=30, generations=1), seed=0)
+    for _ in range(2):
+        generation = toy.evaluate(strategy.ask(100))
+        strategy.tell(generation)
+        assert len(generation) == 30
+        assert sum(evaluation.at_most_ms <= 10 for evaluation in generation) >= 10
+        assert sum(10 < evaluation.at_most_ms <= 20 for evaluation in generation) >= 5
+        assert sum(20 < evaluation.at_most_ms <= 30 for evaluation in generation) >= 5
+
+
+def test_what_is_known_before_the_first_question_makes_parents_and_is_not_asked_for(toy) -> None:
+    known = toy.evaluate([toy.space.largest(), *toy.evolution(seed=9).ask(20)])
+    strategy = toy.evolution(mutation_ratio=1, mutation_probability=0.01, parent_ratio=0.1)
+    strategy.tell(known)
+    first = toy.evaluate(strategy.ask(100))
+    assert not {e.subnet for e in known} & {e.subnet for e in first}
+    strategy.tell(first)
+    best = toy.problem(20.0).best([*known, *first], 20.0)[:2]
+    assert all(evaluation.at_most_ms <= 20 for evaluation in best)
+    children = strategy.ask(100)
+    assert sum(any(child.resolution == e.subnet.resolution for e in best) for child in children) >= 18
 
 
 @pytest.mark.parametrize(
@@ -158,7 +177,6 @@ def test_each_latency_is_predicted_once(toy) -> None:
         ("mutation_ratio", 1.5),
         ("mutation_probability", 0.0),
         ("min_fill", -0.1),
-        ("max_evaluations", 0),
     ],
 )
 def test_config_is_validated(field: str, value: float) -> None:

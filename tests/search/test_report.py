@@ -1,4 +1,5 @@
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation, read_subnet
 from ofa_det.artefacts.records import read_record
 from ofa_det.latency.latencies import LatencyPrediction
-from ofa_det.search.report import best_evaluation, pareto_front, write_report
+from ofa_det.search.choice import Choice, Rescored
+from ofa_det.search.plots import PredictorFit
+from ofa_det.search.report import SearchResult, pareto_front, write_report
 
 PREDICTION = LatencyPrediction(
     mean_ms=39,
@@ -22,12 +25,21 @@ PREDICTION = LatencyPrediction(
     parameters=3,
     layers=(),
     excluded="nothing",
+    rests_on="9 published networks",
+    extrapolated=("depthwise 7x7: in no timed network",),
 )
 
 
 def evaluation(resolution: int, ap: float, latency_ms: float) -> Evaluation:
-    subnet = SubnetConfig.parse(f"r{resolution} k3e1 k3e6.k5e4")
-    return Evaluation(subnet=subnet, ap=ap, latency_ms=latency_ms, macs=10, parameters=3)
+    return Evaluation(
+        subnet=SubnetConfig.parse(f"r{resolution} k3e1 k3e6.k5e4"),
+        ap=ap,
+        latency_ms=latency_ms,
+        at_most_ms=latency_ms + 1,
+        macs=10,
+        parameters=3,
+        file_bytes=2_000_000,
+    )
 
 
 FAST = evaluation(192, 0.2, 10)
@@ -47,34 +59,100 @@ def test_of_equal_ones_the_front_holds_one() -> None:
     assert pareto_front([FAST, twin]) == pareto_front([twin, FAST]) == [twin]
 
 
-def test_best_is_the_faster_of_two_equal_ones() -> None:
-    assert best_evaluation(ALL) is SLOW
-    with pytest.raises(ValueError, match="found none"):
-        best_evaluation([])
+def choice(cap_ms: float, best: Evaluation, difference: float) -> Choice:
+    return Choice(
+        cap_ms=cap_ms,
+        best=best,
+        rescored=Rescored(ap=best.ap - 0.01, error=0.02),
+        control=MIDDLE,
+        control_rescored=Rescored(ap=0.29, error=0.02),
+        difference=Rescored(ap=difference, error=0.015),
+    )
 
 
-def test_report_files(tmp_path: Path) -> None:
-    assert write_report(tmp_path, ALL, PREDICTION, 40) is SLOW
-    assert read_subnet(str(tmp_path / "subnet.json")) == SLOW.subnet
+def found(*choices: Choice, fit: PredictorFit | None = None) -> SearchResult:
+    return SearchResult(
+        choices=choices,
+        latencies=(PREDICTION,) * len(choices),
+        evaluations=tuple(ALL),
+        roles={FAST.subnet: "smallest", MIDDLE.subnet: "largest under 45 ms"},
+        rescored={one.best.subnet: one.rescored for one in choices} | {MIDDLE.subnet: Rescored(ap=0.29, error=0.02)},
+        holdout_images=20,
+        rescore_images=10,
+        other_images=True,
+        safety=1.0,
+        strategy="linas",
+        fit=fit,
+    )
+
+
+ONE = found(choice(45.0, SLOW, 0.2))
+
+
+def test_one_cap_gives_one_subnet(tmp_path: Path) -> None:
+    write_report(tmp_path, ONE)
+    assert read_subnet(str(tmp_path / "subnet.json")) == SLOW.subnet == ONE.best.subnet
     assert read_record(tmp_path / "subnet.json", ChosenSubnet) == ChosenSubnet(
         subnet=SLOW.subnet,
-        ap=0.5,
+        ap=0.49,
         latency_ms=39,
         latency_error_ms=2.5,
         device="Pixel 2",
         runtime="tflite-2020",
         precision="uint8",
+        ap_error=0.02,
+        cap_ms=45.0,
+        at_most_ms=40,
+        rests_on="9 published networks",
+        within_noise=False,
     )
     rows = list(csv.DictReader((tmp_path / "pareto.csv").read_text().splitlines()))
     assert [float(row["latency_ms"]) for row in rows] == [10, 12, 20, 39, 40]
     assert [row["non_dominated"] for row in rows] == ["1", "0", "1", "1", "0"]
+    assert [row["role"] for row in rows] == ["smallest", "", "largest under 45 ms", "", ""]
+    assert [row["chosen_under_ms"] for row in rows] == ["", "", "", "45", ""]
+    assert [row["rescored_ap"] for row in rows] == ["", "", "0.29", "0.49", ""]
     assert SubnetConfig.parse(rows[0]["subnet"]) == FAST.subnet
-    assert (tmp_path / "pareto.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "pareto.png").stat().st_size < 200_000
+    for name in ("pareto.png", "search_curve.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / name).stat().st_size < 200_000
+    assert not (tmp_path / "predictor_fit.png").exists()
+
+
+def test_each_of_several_caps_gives_a_subnet_and_stands_in_the_report(tmp_path: Path) -> None:
+    result = found(
+        choice(22.5, MIDDLE, 0.0), choice(45.0, SLOW, 0.2), fit=PredictorFit(predicted=(0.1,), measured=(0.2,))
+    )
+    write_report(tmp_path, result)
+    assert not (tmp_path / "subnet.json").exists()
+    assert read_subnet(str(tmp_path / "subnet_22.5ms.json")) == MIDDLE.subnet == result.best_under(22.5).subnet
+    assert read_subnet(str(tmp_path / "subnet_45ms.json")) == SLOW.subnet == result.best.subnet
+    assert (tmp_path / "predictor_fit.png").read_bytes().startswith(b"\x89PNG")
+    report = json.loads((tmp_path / "search.json").read_text())
+    assert [(cap["cap_ms"], cap["within_noise"]) for cap in report["caps"]] == [(22.5, True), (45.0, False)]
+    assert report["latency_rests_on"] == "9 published networks"
+    with pytest.raises(ValueError, match=r"expected a cap of 22\.5, 45 ms, found 30"):
+        result.best_under(30)
+
+
+def test_the_summary_says_what_the_numbers_rest_on_and_whether_they_differ() -> None:
+    sure, unsure = ONE.summary(), found(choice(45.0, SLOW, 0.02)).summary()
+    assert sure.splitlines()[0] == str(SLOW.subnet)
+    for text in (
+        "cap 45 ms: 39.0 ms ± 2.5 ms on Pixel 2 (uint8, tflite-2020, 1 thread), at most 40.0 ms at a safety of 1",
+        "AP 0.490 ± 0.020 on 10 other held-out training images, 0.500 on 20 in the search",
+        "largest subnet under the cap: AP 0.290 ± 0.020, 20.0 ms; the choice is +0.200 ± 0.015 AP, more than 2",
+        "the ± of the latency rests on 9 published networks",
+        "extrapolated: depthwise 7x7: in no timed network",
+        "5 subnets scored, 3 of them by linas",
+    ):
+        assert text in sure
+    assert "+0.020 ± 0.015 AP, within 2 standard errors: NOT told apart" in unsure
+    assert "it is the largest subnet under the cap" in found(choice(45.0, MIDDLE, 0.0)).summary()
 
 
 def test_report_is_reproducible(tmp_path: Path) -> None:
-    write_report(tmp_path / "a", ALL, PREDICTION, 40)
-    write_report(tmp_path / "b", list(ALL), PREDICTION, 40)
-    for name in ("subnet.json", "pareto.csv", "pareto.png"):
+    write_report(tmp_path / "a", ONE)
+    write_report(tmp_path / "b", replace(ONE, evaluations=tuple(ALL)))
+    for name in ("subnet.json", "search.json", "pareto.csv", "pareto.png", "search_curve.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -28,10 +27,19 @@ from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
+from ofa_det.search import run as run_module
+from ofa_det.search.choice import RescoreConfig
+from ofa_det.search.config import ScoreConfig, SearchConfig
 from ofa_det.search.evolution import EvolutionConfig
-from ofa_det.search.run import SearchConfig, SearchResult, search
+from ofa_det.search.file_size import int8_file_bytes
+from ofa_det.search.linas import LinasConfig
+from ofa_det.search.nsga2 import NsgaConfig
+from ofa_det.search.objective import Limits, Objective
+from ofa_det.search.problem import SearchProblem
+from ofa_det.search.report import SearchResult
+from ofa_det.search.run import divided, search
 
-RESULT_FILES = ("evaluations.jsonl", "subnet.json", "pareto.csv", "pareto.png")
+RESULT_FILES = ("evaluations.jsonl", "subnet.json", "search.json", "pareto.csv", "pareto.png", "search_curve.png")
 CAP_MS = 9.0
 POSTPROCESS = PostProcessConfig(score_threshold=0.001, max_detections=7)
 
@@ -76,6 +84,9 @@ def new_config(data: DataConfig) -> NewConfig:
             "data": replace(data, holdout_fraction=0.0),
             "latency_cap_ms": CAP_MS,
             "calibration_images": 4,
+            "strategy": "evolution",
+            "baselines": False,
+            "rescore": RescoreConfig(candidates=2, calibration_images=6, resamples=5),
             "evolution": EvolutionConfig(population=4, generations=1),
             "output": str(output),
         }
@@ -106,7 +117,11 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[SubnetConfig]:
         subnets.append(subnet)
         return random.Random(str(subnet)).random()
 
+    def resampled(scoring: object, subnet: SubnetConfig) -> tuple[float, ...]:
+        return tuple(random.Random(f"again {subnet}").random() for _ in range(4))
+
     monkeypatch.setattr(SubnetScorer, "ap", ap)
+    monkeypatch.setattr(run_module._Scoring, "resampled", resampled)
     return subnets
 
 
@@ -115,16 +130,21 @@ def test_search_writes_the_best_subnet_under_the_cap(
 ) -> None:
     output = tmp_path / "out"
     result = run(new_config(supernet, output))
-    assert len(result.evaluations) == 8
-    assert all(e.subnet in tiny_space and 0 < e.latency_ms <= CAP_MS for e in result.evaluations)
-    assert result.best.ap == max(evaluation.ap for evaluation in result.evaluations)
-    assert result.holdout_images == 6
+    assert len(result.evaluations) == 1 + 8  # The largest under the cap comes first.
+    assert all(e.subnet in tiny_space and 0 < e.latency_ms < e.at_most_ms <= CAP_MS for e in result.evaluations)
+    (choice,) = result.choices
+    assert choice.control == result.evaluations[0]
+    assert choice.best == result.best
+    assert max(result.evaluations, key=lambda e: e.ap).subnet in result.rescored
+    assert result.rescored[result.best.subnet].ap == max(found.ap for found in result.rescored.values())
+    assert len(result.rescored) in (2, 3)
+    assert (result.holdout_images, result.rescore_images) == (3, 3)
     chosen = read_record(output / "subnet.json", ChosenSubnet)
     assert chosen.subnet == read_subnet(str(output / "subnet.json")) == result.best.subnet
-    assert (chosen.ap, chosen.latency_ms) == (result.best.ap, result.best.latency_ms)
+    assert (chosen.ap, chosen.latency_ms) == (choice.rescored.ap, result.best.latency_ms)
     assert 0 < chosen.latency_error_ms < chosen.latency_ms
-    assert len((output / "pareto.csv").read_text().splitlines()) == 1 + 8
-    assert len((output / "evaluations.jsonl").read_text().splitlines()) == 1 + 8
+    assert len((output / "pareto.csv").read_text().splitlines()) == 1 + 9
+    assert len((output / "evaluations.jsonl").read_text().splitlines()) == 1 + 9
 
 
 def test_an_evaluation_is_that_of_the_shipped_network(
@@ -133,16 +153,21 @@ def test_an_evaluation_is_that_of_the_shipped_network(
     config = new_config(supernet, tmp_path / "out", evolution=EvolutionConfig(population=2, generations=0))
     trained = load_supernet(supernet)
     fit, holdout = open_split(data, "fit"), open_split(data, "holdout")
-    scorer = SubnetScorer(trained.description, calibration=fit, calibration_images=4, scored=holdout)
+    scored, again = divided(holdout, config.rescore.share)
+    assert not {scored.image_id(i) for i in range(len(scored))} & {again.image_id(i) for i in range(len(again))}
+    scorer = SubnetScorer(trained.description, calibration=fit, calibration_images=4, scored=scored)
     model = latency_model("pixel2", precision="uint8")
     for evaluation in run(config).evaluations:
         plan = trained.description.shipped_plan(evaluation.subnet)
+        predicted = model.predict(plan.layers, detection_tail(plan, POSTPROCESS, precision="uint8"))
         assert evaluation == Evaluation(
             subnet=evaluation.subnet,
             ap=scorer.ap(trained.network, evaluation.subnet),
-            latency_ms=model.predict(plan.layers, detection_tail(plan, POSTPROCESS, precision="uint8")).mean_ms,
+            latency_ms=predicted.mean_ms,
+            at_most_ms=pytest.approx(predicted.at_most_ms(1.0)),
             macs=plan.macs,
             parameters=plan.parameters,
+            file_bytes=int8_file_bytes(plan),
         )
 
 
@@ -167,7 +192,7 @@ def test_equal_searches_write_equal_files(
     run(new_config(supernet, tmp_path / "a"))
     run(new_config(supernet, tmp_path / "b"))
     assert content(tmp_path / "a") == content(tmp_path / "b")
-    assert len(measured) == len(set(measured)) == 8
+    assert len(measured) == len(set(measured)) == 9
 
 
 @pytest.mark.parametrize(
@@ -210,8 +235,8 @@ def test_other_weights_or_calibration_are_measured_anew(
     run(new_config(folder, tmp_path / "c"))
     save_supernet(folder, seed=1, postprocess=replace(POSTPROCESS, iou_threshold=0.5))  # as fast
     run(new_config(folder, tmp_path / "d"))
-    assert measured == measured[:8] * 4
-    assert len(list((folder / "measured_ap").iterdir())) == 4
+    assert measured == measured[:9] * 4
+    assert len(list((folder / "measured_ap").iterdir())) == 2 * 4  # AP, and that of the choice.
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -242,9 +267,9 @@ def test_a_killed_search_goes_on_to_the_same_files_and_measures_nothing_twice(
         shutil.rmtree(supernet / "measured_ap")
     run(new_config(supernet, tmp_path / "killed", evolution=evolution, resume=True))
     torn = measured[12]
-    assert len(set(measured)) == 20
+    assert len(set(measured)) == 21
     assert measured.count(torn) == (1 if kept else 2)
-    assert len(measured) == (20 if kept else 21)
+    assert len(measured) == (21 if kept else 22)
     run(new_config(supernet, tmp_path / "whole", evolution=evolution))
     assert content(tmp_path / "killed") == content(tmp_path / "whole")
 
@@ -253,10 +278,10 @@ def test_a_search_continues_with_a_larger_budget(
     supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
 ) -> None:
     whole = EvolutionConfig(population=4, generations=2)
-    run(new_config(supernet, tmp_path / "a", evolution=replace(whole, max_evaluations=3)))
+    run(new_config(supernet, tmp_path / "a", evolution=whole, max_evaluations=3))
     run(new_config(supernet, tmp_path / "a", evolution=replace(whole, generations=1), resume=True))
     run(new_config(supernet, tmp_path / "a", evolution=whole, resume=True))
-    assert len(measured) == 12
+    assert len(measured) == 1 + 12
     run(new_config(supernet, tmp_path / "b", evolution=whole))
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
@@ -275,7 +300,10 @@ def test_an_existing_output_needs_resume(
     ("change", "named"),
     [
         ({"seed": 1}, "expected seed 1 in .*, found 0"),
-        ({"latency_cap_ms": 8.5}, "expected latency_cap_ms 8.5"),
+        ({"latency_cap_ms": 8.5}, r"expected latency_cap_ms \[8\.5\]"),
+        ({"strategy": "random"}, "expected (evolution|random|strategy)"),
+        ({"baselines": True}, "expected baselines True"),
+        ({"limits": Limits(mmacs=500.0)}, "expected limits"),
         ({"precision": "float32", "latency_cap_ms": 20.0}, "expected (largest_subnet_ms|latency_cap_ms|latency_model)"),
         ({"calibration_images": 5}, "expected calibration_images 5"),
         ({"evolution": EvolutionConfig(population=5)}, r"expected evolution\.population 5 in .*, found 4"),
@@ -326,7 +354,7 @@ def test_what_cannot_be_searched_is_refused(
     assert "held-out images may have been trained on" in refused(supernet, data=replace(data, limit=8))
     assert "found 'abacus'" in refused(supernet, accelerator="abacus")
     assert "a device of" in refused(supernet, device="pixel9")
-    with pytest.raises(ValueError, match="latency_cap_ms > 0, found 0"):
+    with pytest.raises(ValueError, match="latency_cap_ms > 0, one or several, found 0"):
         SearchConfig(supernet="x", data=data, latency_cap_ms=0)
 
 
@@ -335,9 +363,9 @@ class OneByOne:
 
     most_evaluations = None
 
-    def __init__(self, space: SearchSpace, *, latency: Callable[[SubnetConfig], float], latency_cap_ms: float) -> None:
-        self._next = [space.smallest(64)]
-        self._space, self._latency, self._cap_ms = space, latency, latency_cap_ms
+    def __init__(self, problem: SearchProblem) -> None:
+        self._next = [problem.space.smallest(64)]
+        self._problem = problem
         self._rng = random.Random(0)
         self.told: list[Evaluation] = []
 
@@ -346,12 +374,13 @@ class OneByOne:
         return {"strategy": "one by one"}
 
     def ask(self, count: int) -> list[SubnetConfig]:
-        return self._next if len(self.told) < 3 else []
+        return self._next if len(self.told) < 4 else []
 
     def tell(self, evaluations: Sequence[Evaluation]) -> None:
+        if self.told:  # What comes first are the baselines.
+            larger = self._problem.space.larger_neighbours(evaluations[-1].subnet)
+            self._next = [self._rng.choice([s for s in larger if self._problem.allows(s)])]
         self.told += evaluations
-        larger = self._space.larger_neighbours(evaluations[-1].subnet)
-        self._next = [self._rng.choice([s for s in larger if self._latency(s) <= self._cap_ms])]
 
 
 def test_a_measured_table_is_a_device(
@@ -406,17 +435,17 @@ def test_a_strategy_of_the_callers(
     config = new_config(supernet, tmp_path / "out")
     made: list[OneByOne] = []
 
-    def factory(space: SearchSpace, **options: Any) -> OneByOne:
-        made.append(OneByOne(space, **options))
+    def factory(problem: SearchProblem) -> OneByOne:
+        made.append(OneByOne(problem))
         return made[-1]
 
     result = search(config, strategy=factory, progress=True)
-    assert len(result.evaluations) == 3
+    assert len(result.evaluations) == 4
     assert made[0].told == list(result.evaluations)
     assert [evaluation.subnet for evaluation in result.evaluations] == measured
     before = content(tmp_path / "out")
     search(replace(config, resume=True), strategy=OneByOne, progress=False)
-    assert len(measured) == 3
+    assert len(measured) == 4
     assert content(tmp_path / "out") == before
     with pytest.raises(ValueError, match=r"expected .* in .*, found .*; choose another --output"):
         run(replace(config, resume=True))
@@ -430,12 +459,14 @@ def test_a_strategy_that_breaks_the_cap_or_leaves_the_space_is_refused(
 
         class Wrong(OneByOne):
             def ask(self, count: int, subnet: SubnetConfig = subnet) -> list[SubnetConfig]:
-                return [self._space.smallest(64), subnet]
+                return [self._problem.space.smallest(64), subnet]
 
         config = new_config(supernet, tmp_path / str(subnet.resolution))
-        with pytest.raises(ValueError, match=rf"of the space within {CAP_MS:g} ms from the strategy, found {subnet}"):
+        with pytest.raises(
+            ValueError, match=rf"of the space within {CAP_MS:g} ms and the limits from the strategy, found {subnet}"
+        ):
             search(config, strategy=Wrong, progress=False)
-    assert measured == []
+    assert len(measured) == 1  # The largest under the cap.
 
 
 def test_a_supernet_that_cannot_be_written_is_searched_with_a_warning(
@@ -448,5 +479,93 @@ def test_a_supernet_that_cannot_be_written_is_searched_with_a_warning(
     (supernet / "measured_ap").touch()  # A file: nothing can be written in it, whoever runs the test.
     with caplog.at_level(logging.WARNING):
         run(new_config(supernet, tmp_path / "out"))
-    assert len(measured) == 8
-    assert caplog.text.count("measured AP is not kept") == 1
+    assert len(measured) == 9
+    assert caplog.text.count("measured AP is not kept") == 2  # In the search and in the choice.
+
+
+FAST_LINAS = LinasConfig(first=4, batch=3, nsga=NsgaConfig(population=20, generations=3))
+
+
+def test_one_search_serves_several_caps(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tiny_space: SearchSpace, tmp_path: Path
+) -> None:
+    options = {"strategy": "linas", "linas": FAST_LINAS, "max_evaluations": 12, "baselines": True}
+    result = run(new_config(supernet, tmp_path / "a", latency_cap_ms=(14.0, 9.0, 11.0), **options))
+    assert [choice.cap_ms for choice in result.choices] == [9.0, 11.0, 14.0]
+    for choice in result.choices:
+        assert choice.best.at_most_ms <= choice.cap_ms
+        assert choice.control.at_most_ms <= choice.cap_ms
+        assert choice.control.macs >= max(e.macs for e in result.evaluations if e.at_most_ms <= choice.cap_ms)
+        assert read_subnet(str(tmp_path / f"a/subnet_{choice.cap_ms:g}ms.json")) == choice.best.subnet
+    assert {"smallest", "largest", "uniform", "largest under 9 ms"} <= set(result.roles.values())
+    asked = [e for e in result.evaluations if e.subnet not in result.roles]
+    assert len(asked) == 12
+    assert all(e.at_most_ms <= 14 for e in asked)
+    assert len(measured) == len(set(measured)) == len(result.evaluations)
+    assert result.fit is not None
+    assert len(result.fit.predicted) == 8
+    # Other strategies and caps use what was measured.
+    known = set(measured)
+    del measured[:]
+    second = run(new_config(supernet, tmp_path / "b", latency_cap_ms=11.0, baselines=True))
+    shared = [e for e in second.evaluations if e.subnet in known]
+    assert len(shared) >= 5
+    assert not known & set(measured)
+    third = run(new_config(supernet, tmp_path / "a", latency_cap_ms=(9.0, 11.0, 14.0), resume=True, **options))
+    assert third == result
+
+
+@pytest.mark.parametrize("strategy", ["linas", "random"])
+def test_a_killed_search_of_any_strategy_goes_on_to_the_same_result(
+    supernet: Path,
+    new_config: NewConfig,
+    measured: list[SubnetConfig],
+    tmp_path: Path,
+    strategy: str,
+) -> None:
+    options = {"strategy": strategy, "linas": FAST_LINAS, "latency_cap_ms": (9.0, 12.0)}
+    run(new_config(supernet, tmp_path / "a", max_evaluations=9, **options))
+    run(new_config(supernet, tmp_path / "b", max_evaluations=5, **options))
+    run(new_config(supernet, tmp_path / "b", max_evaluations=9, resume=True, **options))
+    assert (tmp_path / "a/search.json").read_bytes() == (tmp_path / "b/search.json").read_bytes()
+    assert (tmp_path / "a/pareto.csv").read_bytes() == (tmp_path / "b/pareto.csv").read_bytes()
+
+
+def test_limits_hold_beside_the_cap(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    free = run(new_config(supernet, tmp_path / "free"))
+    limits = Limits(
+        mmacs=0.8 * max(e.macs for e in free.evaluations) / 1e6,
+        mparameters=0.9 * max(e.parameters for e in free.evaluations) / 1e6,
+    )
+    result = run(new_config(supernet, tmp_path / "out", limits=limits))
+    assert len(result.evaluations) == 9
+    assert all(e.macs <= 1e6 * limits.mmacs and e.parameters <= 1e6 * limits.mparameters for e in result.evaluations)
+    small = max(e.file_bytes for e in free.evaluations) - 10_000
+    third = run(new_config(supernet, tmp_path / "file", limits=Limits(file_mb=small / 1e6)))
+    assert all(e.file_bytes <= small for e in third.evaluations)
+    with pytest.raises(ValueError, match=r"expected limits\.mmacs of at least \d.*found 0\.1; raise it"):
+        run(new_config(supernet, tmp_path / "none", limits=Limits(mmacs=0.1)))
+
+
+def test_a_soft_objective_may_break_the_cap_where_ap_pays_for_it(
+    supernet: Path, new_config: NewConfig, measured: list[SubnetConfig], tmp_path: Path
+) -> None:
+    options = {"strategy": "linas", "linas": FAST_LINAS, "max_evaluations": 10}
+    result = run(new_config(supernet, tmp_path / "out", objective=Objective(kind="soft"), **options))
+    assert any(e.at_most_ms > CAP_MS for e in result.evaluations)
+    found = result.rescored
+    worth = {
+        e.subnet: found[e.subnet].ap * (e.at_most_ms / CAP_MS) ** -0.07 for e in result.evaluations if e.subnet in found
+    }
+    assert max(worth, key=lambda subnet: worth[subnet]) == result.best.subnet
+
+
+def test_int8_scores_are_other_measurements(supernet: Path, new_config: NewConfig, tmp_path: Path) -> None:
+    options = {"evolution": EvolutionConfig(population=2, generations=0)}
+    floats = run(new_config(supernet, tmp_path / "a", **options))
+    quantized = run(new_config(supernet, tmp_path / "b", score=ScoreConfig(precision="int8"), **options))
+    pairs = zip(floats.evaluations, quantized.evaluations, strict=True)
+    assert any(a.subnet == b.subnet and a.ap != b.ap for a, b in pairs)
+    assert len(list((supernet / "measured_ap").iterdir())) == 4
