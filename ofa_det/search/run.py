@@ -15,6 +15,7 @@ from ofa_det.arch.layers import Layer
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import EVALUATIONS_FILE, MEASURED_FOLDER, Evaluation, EvaluationLog, MeasuredAp
 from ofa_det.artefacts.ledger import Ledger
+from ofa_det.artefacts.locks import alone_in_output
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig
@@ -95,6 +96,7 @@ class SearchResult:
     holdout_images: int
 
 
+@alone_in_output
 def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, progress: bool = True) -> SearchResult:
     """Searches, and writes the search folder.
 

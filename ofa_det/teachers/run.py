@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from ofa_det.artefacts.locks import alone_in_output
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.augmentation_config import AugmentationConfig
@@ -163,6 +164,7 @@ class LabelSummary:
     dataset_boxes: int | None
 
 
+@alone_in_output
 def label(config: LabelConfig, *, progress: bool = True) -> LabelSummary:
     """Labels images with the teacher that the config names, see `label_with`.
 
