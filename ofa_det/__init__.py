@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ofa_det.arch.description import PostProcessConfig
     from ofa_det.artefacts.configs import read_config
+    from ofa_det.building.config import BuildConfig, RecipeConfig
+    from ofa_det.building.run import build
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.sampling import SamplingConfig
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+    from ofa_det.report.run import ReportConfig
     from ofa_det.search.evolution import EvolutionConfig
     from ofa_det.search.run import SearchConfig, search
     from ofa_det.submission.packaging import PackageConfig, package
@@ -36,7 +39,10 @@ _MODULES = {
     "LossConfig": "detection.losses",
     "AugmentationConfig": "data.augmentation_config",
     "AnchorConfig": "data.anchors",
+    "BuildConfig": "building.config",
     "DataConfig": "data.splits",
+    "RecipeConfig": "building.config",
+    "ReportConfig": "report.run",
     "SamplingConfig": "data.sampling",
     "EvaluateConfig": "evaluation.run",
     "EvolutionConfig": "search.evolution",
@@ -50,6 +56,7 @@ _MODULES = {
     "TeacherConfig": "training.teaching",
     "TrainConfig": "training.config",
     "UnlabelledConfig": "training.teaching",
+    "build": "building.run",
     "evaluate": "evaluation.run",
     "export": "export.run",
     "label": "teachers.run",
@@ -63,6 +70,7 @@ __all__ = [
     "AnchorConfig",
     "AssignerConfig",
     "AugmentationConfig",
+    "BuildConfig",
     "DataConfig",
     "EvaluateConfig",
     "EvolutionConfig",
@@ -73,12 +81,15 @@ __all__ = [
     "PhaseConfig",
     "PostProcessConfig",
     "PredictLatencyConfig",
+    "RecipeConfig",
+    "ReportConfig",
     "SamplingConfig",
     "ScheduleConfig",
     "SearchConfig",
     "TeacherConfig",
     "TrainConfig",
     "UnlabelledConfig",
+    "build",
     "evaluate",
     "export",
     "label",

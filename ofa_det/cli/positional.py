@@ -18,6 +18,7 @@ def with_path_first(main: Main, option: str) -> Main:
 
     def first(argv: Sequence[str] | None = None) -> int:
         words = list(sys.argv[1:] if argv is None else argv)
-        return main([option, *words] if words and not words[0].startswith("-") else words)
+        # Behind the others, since a --config that came later would take its place.
+        return main([*words[1:], option, words[0]] if words and not words[0].startswith("-") else words)
 
     return first
