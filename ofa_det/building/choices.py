@@ -34,8 +34,11 @@ WORTH_SHARE = 1 / 2
 CLOSE_SHARE = 0.85
 """Part of a cap from which on the whole network needs no search."""
 
-CAP_OVERHEAD_S = 150.0
-"""Export with verification, evaluations and package of one file, measured on two cores and some hundred images."""
+FILE_S, FILE_IMAGE_S = 60.0, 0.3
+"""Time for one file behind its training, and for each validation image: export, three evaluations, the package's.
+
+Generous for two cores; 80 images of the quickstart take 10 s in all.
+"""
 
 SUPERNET_SHARE, SEARCH_SHARE = 0.4, 0.1
 """Of the time behind the overhead; the rest goes to the detectors, whose images are what is left of AP to gain."""
@@ -66,7 +69,9 @@ class Appearance:
     log_aspect: float
 
 
-def appearance(boxes: NDArray[np.floating], labels: NDArray[np.integer], image_sizes: NDArray[np.integer]) -> Appearance:
+def appearance(
+    boxes: NDArray[np.floating], labels: NDArray[np.integer], image_sizes: NDArray[np.integer]
+) -> Appearance:
     """Measures how the objects of a data set look.
 
     Args:
@@ -78,7 +83,9 @@ def appearance(boxes: NDArray[np.floating], labels: NDArray[np.integer], image_s
     log_sides = np.log(extents).sum(axis=1) / 2
     pixels = extents * image_sizes[:, ::-1]
     classes, counts = np.unique(labels, return_counts=True)
-    spreads = [float(log_sides[labels == label].std()) for label, count in zip(classes, counts, strict=True) if count > 1]
+    spreads = [
+        float(log_sides[labels == label].std()) for label, count in zip(classes, counts, strict=True) if count > 1
+    ]
     return Appearance(
         objects=len(boxes),
         size_spread=float(np.mean(spreads)) if spreads else math.inf,
@@ -172,12 +179,19 @@ class Spending:
     search_s: float
 
 
+def file_seconds(validation_images: int) -> float:
+    """Time for one file behind its training."""
+    return FILE_S + FILE_IMAGE_S * validation_images
+
+
 def most_images(training_images: int) -> int:
     """Images that a training draws at most, however much time there is: so many epochs, but not too few."""
     return max(FEWEST_MOST_IMAGES, EPOCHS * training_images)
 
 
-def spend(seconds: float, *, speed: float, num_caps: int, training_images: int, scored_images: int) -> Spending:
+def spend(
+    seconds: float, *, speed: float, num_caps: int, training_images: int, scored_images: int, file_s: float
+) -> Spending:
     """Divides the time of an elastic build.
 
     Args:
@@ -186,8 +200,9 @@ def spend(seconds: float, *, speed: float, num_caps: int, training_images: int, 
         num_caps: files to make.
         training_images: in the data set.
         scored_images: that each subnet of the search takes, for its batch norm and its AP.
+        file_s: time for one file behind its training.
     """
-    free = max(0.0, seconds - num_caps * CAP_OVERHEAD_S)
+    free = max(0.0, seconds - num_caps * file_s)
     images = _between(FEWEST_IMAGES, speed * SUPERNET_SHARE * free, most_images(training_images))
     subnet_s = scored_images / (FORWARD_SPEED * speed)
     subnets = _between(FEWEST_SUBNETS, SEARCH_SHARE * free / num_caps / subnet_s, MOST_SUBNETS)
@@ -199,15 +214,16 @@ def spend(seconds: float, *, speed: float, num_caps: int, training_images: int, 
     )
 
 
-def detector_images(seconds: float, *, speeds: Sequence[float], training_images: int) -> int:
+def detector_images(seconds: float, *, speeds: Sequence[float], training_images: int, file_s: float) -> int:
     """Images that every detector draws, the same for all.
 
     Args:
         seconds: left for their trainings and what follows.
         speeds: of each training, in images per second.
         training_images: in the data set.
+        file_s: time for one file behind its training.
     """
-    free = max(0.0, seconds - len(speeds) * CAP_OVERHEAD_S)
+    free = max(0.0, seconds - len(speeds) * file_s)
     return _between(FEWEST_IMAGES, free / sum(1 / speed for speed in speeds), most_images(training_images))
 
 

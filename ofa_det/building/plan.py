@@ -18,7 +18,6 @@ from ofa_det.artefacts.configs import read_config, read_space
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.building.choices import (
-    CAP_OVERHEAD_S,
     CLOSE_SHARE,
     Estimate,
     Spending,
@@ -27,6 +26,7 @@ from ofa_det.building.choices import (
     choose_augmentation,
     choose_resolutions,
     detector_images,
+    file_seconds,
     spend,
     whole_network,
 )
@@ -61,6 +61,7 @@ class Plan:
         whole: for each cap, by its name, the whole network that keeps it, written out; none where none does.
         spending: lengths of supernet and searches.
         supernet_speed: measured, in images per second; None where nothing was timed.
+        file_s: expected time for each file behind its training.
         notes: what was chosen and why.
     """
 
@@ -73,6 +74,7 @@ class Plan:
     whole: Mapping[str, str | None]
     spending: Spending
     supernet_speed: float | None
+    file_s: float
     notes: tuple[str, ...]
 
 
@@ -101,7 +103,8 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
         ValueError: data that do not serve, or a cap that no network keeps.
     """
     dataset = open_split(config.data, "train")
-    open_split(config.data, "val")  # Which training, export and package need; missing, it is said now.
+    # Training, export and package need them; if they are missing, it is said now.
+    validation_images = len(open_split(config.data, "val"))
     recipe = read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data)
     notes: list[str] = []
     augmentation = _augmentation(config, dataset, notes)
@@ -118,6 +121,7 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
         whole={cap_name(cap): str(found[0]) if found else None for cap, found in whole.items()},
         spending=Spending(supernet_images=0, search_subnets=0, supernet_s=0.0, search_s=0.0),
         supernet_speed=None,
+        file_s=file_seconds(validation_images),
         notes=(),
     )
     if elastic:
@@ -126,12 +130,13 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
 
 
 def plan_detectors(
-    config: BuildConfig, trainings: Mapping[float, TrainConfig], *, seconds_left: float | None
+    config: BuildConfig, plan: Plan, trainings: Mapping[float, TrainConfig], *, seconds_left: float | None
 ) -> DetectorPlan:
     """Lengths of the detectors' trainings, by timing some steps of each.
 
     Args:
         config: of the build.
+        plan: of the build.
         trainings: by cap, as long as the recipe says.
         seconds_left: of the build's time; None without a limit.
     """
@@ -139,7 +144,7 @@ def plan_detectors(
         return DetectorPlan(images=config.finetune_images, speeds={}, notes=())
     speeds = {cap_name(cap): round(training_speed(training), 2) for cap, training in trainings.items()}
     count = len(open_split(config.data, "train"))
-    images = detector_images(seconds_left, speeds=list(speeds.values()), training_images=count)
+    images = detector_images(seconds_left, speeds=list(speeds.values()), training_images=count, file_s=plan.file_s)
     timed = ", ".join(f"{speed:.1f} images/s under {cap}" for cap, speed in speeds.items())
     note = f"each detector draws {images:,} images, {images / count:.0f} epochs: timed {timed}"
     return DetectorPlan(images=images, speeds=speeds, notes=(note,))
@@ -153,14 +158,14 @@ def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
         expected |= {f"search_{cap_name(cap)}": plan.spending.search_s for cap in config.caps_ms}
     expected["detectors"] = 10.0
     rest = 0.0 if config.hours is None else 3600 * config.hours - sum(expected.values())
-    overhead = CAP_OVERHEAD_S * len(config.caps_ms)
+    overhead = plan.file_s * len(config.caps_ms)
     for cap in config.caps_ms:
         name = cap_name(cap)
         expected[f"detector_{name}"] = max(60.0, (rest - overhead) / len(config.caps_ms))
     for cap in config.caps_ms:
         name = cap_name(cap)
         parts = {"export": 0.5, "evaluation_float": 0.15, "evaluation_int8": 0.15, "package": 0.1, "host_latency": 0.1}
-        expected |= {f"{part}_{name}": share * CAP_OVERHEAD_S for part, share in parts.items()}
+        expected |= {f"{part}_{name}": share * plan.file_s for part, share in parts.items()}
     expected["report"] = 10.0
     return expected
 
@@ -290,6 +295,7 @@ def _with_lengths(
         num_caps=len(config.caps_ms),
         training_images=len(dataset),
         scored_images=search.calibration_images + round(training.data.holdout_fraction * len(dataset)),
+        file_s=plan.file_s,
     )
     images = config.supernet_images or found.supernet_images
     subnets = config.search_subnets or found.search_subnets
@@ -304,4 +310,3 @@ def _with_lengths(
         f"{speed:.1f} images/s; {subnets} subnets are scored for each cap"
     )
     return replace(plan, spending=spending, supernet_speed=speed)
-

@@ -12,7 +12,6 @@ from pathlib import Path
 from ofa_det.artefacts.build_record import (
     BUILD_FILE,
     PLAN_FILE,
-    REPORT_FILE,
     BuildFolder,
     BuildRecord,
     BuiltDetector,
@@ -128,7 +127,9 @@ class _Build:
         return BuildResult(record=read_build(folder.root), report=page)
 
     def _inspect(self) -> None:
-        options = InspectConfig(data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection))
+        options = InspectConfig(
+            data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection)
+        )
         written = self.folder.inspection / "inspection.json"
 
         def step(options: InspectConfig) -> None:
@@ -169,7 +170,7 @@ class _Build:
             config = self.config
             trainings = {cap: detector_config(config, plan, self.folder, cap, None) for cap in config.caps_ms}
             left = None if config.hours is None else 3600 * config.hours - self.stages.seconds
-            write_record(path, plan_detectors(config, trainings, seconds_left=left))
+            write_record(path, plan_detectors(config, plan, trainings, seconds_left=left))
 
         self.stages.run("detectors", step, writes=[path])
         detectors = read_record(path, DetectorPlan)
@@ -224,7 +225,9 @@ class _Build:
         def measure(options: MeasureLatencyConfig) -> None:
             write_json(host, measure_latency(options).to_json())
 
-        self.stages.run_config(f"host_latency_{name}", "measure-latency", host_config(folder, cap), measure, writes=[host])
+        self.stages.run_config(
+            f"host_latency_{name}", "measure-latency", host_config(folder, cap), measure, writes=[host]
+        )
 
     def _submission(self, cap: float) -> Path:
         """Where the package goes, which carries its AP in its name."""

@@ -115,7 +115,7 @@ class Stages:
             f"# Every stage of the build in {root}, to be repeated in another folder:\n"
             f"#   sh {root}/{COMMANDS_FILE} ANOTHER_FOLDER\n"
             "# A line alone repeats one stage. The options stand in configs/, and can be changed there.\n"
-            'AGAIN=${1:?expected the folder to repeat the build in}\nset -e\n'
+            "AGAIN=${1:?expected the folder to repeat the build in}\nset -e\n"
         )
         lines = "".join(f"{entry.command}\n" for entry in self.done if entry.command)
         write_atomically(self._folder.root / COMMANDS_FILE, head + lines)

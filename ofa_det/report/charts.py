@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 _WIDTH, _HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 12, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 10, 42
 _TICKS = 5
 
 
@@ -43,7 +43,7 @@ class Marker:
 
 
 def chart(
-    series: Sequence[Series], *, x_label: str, y_label: str, title: str, markers: Sequence[Marker] = (), zero: bool = False
+    series: Sequence[Series], *, x_label: str, y_label: str, title: str, markers: Sequence[Marker] = (), zero: str = ""
 ) -> str:
     """Draws a chart.
 
@@ -52,7 +52,7 @@ def chart(
         x_label, y_label: of the axes.
         title: what it shows, for those who cannot see it.
         markers: vertical lines.
-        zero: begin the y axis at 0.
+        zero: the axes that begin at 0: x, y or xy.
 
     Returns:
         An SVG element and its legend.
@@ -64,8 +64,10 @@ def chart(
     ys = [y + sign * error for one in series for y, error in _with(one.ys, one.y_errors) for sign in (-1, 1)]
     if not xs:
         raise ValueError("expected points to draw, found none")
-    x_axis = _Axis.over([*xs, *(marker.x for marker in markers)], _LEFT, _WIDTH - _RIGHT)
-    y_axis = _Axis.over([*ys, *([0.0] if zero else [])], _HEIGHT - _BOTTOM, _TOP)
+    x_axis = _Axis.over(
+        [*xs, *(marker.x for marker in markers), *([0.0] if "x" in zero else [])], _LEFT, _WIDTH - _RIGHT
+    )
+    y_axis = _Axis.over([*ys, *([0.0] if "y" in zero else [])], _HEIGHT - _BOTTOM, _TOP)
     parts = [_frame(x_axis, y_axis, x_label, y_label)]
     for marker in markers:
         x = x_axis.at(marker.x)
@@ -105,7 +107,7 @@ class _Axis:
 
 def _round_step(step: float) -> float:
     """1, 2 or 5 times a power of ten, at least this."""
-    power = 10 ** math.floor(math.log10(step))
+    power = 10.0 ** math.floor(math.log10(step))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= step * 0.999)
 
 
@@ -123,9 +125,7 @@ def _frame(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     centre = (_TOP + bottom) / 2
-    parts.append(
-        f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
-    )
+    parts.append(f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
     return "".join(parts)
 
 
@@ -151,7 +151,8 @@ def _bar(x1: float, x2: float, y1: float, y2: float) -> str:
     """An error bar with its ends."""
     dx, dy = (0, 4) if y1 == y2 else (4, 0)
     ends = "".join(
-        f'<line x1="{x - dx:.1f}" x2="{x + dx:.1f}" y1="{y - dy:.1f}" y2="{y + dy:.1f}"/>' for x, y in ((x1, y1), (x2, y2))
+        f'<line x1="{x - dx:.1f}" x2="{x + dx:.1f}" y1="{y - dy:.1f}" y2="{y + dy:.1f}"/>'
+        for x, y in ((x1, y1), (x2, y2))
     )
     return f'<line x1="{x1:.1f}" x2="{x2:.1f}" y1="{y1:.1f}" y2="{y2:.1f}"/>{ends}'
 

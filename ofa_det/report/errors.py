@@ -142,7 +142,7 @@ def find_errors(
         true = np.where(met == NOTHING, num_classes, truth.labels[met] if len(truth.labels) else num_classes)
         np.add.at(confusion, (true, detections.labels[rows]), 1)
         missed = np.setdiff1d(np.flatnonzero(~truth.ignored), met)
-        np.add.at(confusion, (truth.labels[missed], num_classes), 1)
+        np.add.at(confusion, (truth.labels[missed], np.full(len(missed), num_classes)), 1)
         images.append(
             ImageErrors(
                 file_name=dataset.file_name(index),

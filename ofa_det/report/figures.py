@@ -25,11 +25,12 @@ def training_figure(curves: Curves, *, title: str, colour: int | None) -> str:
         x_label=f"images drawn, {curves.images_per_s:.1f} a second",
         y_label="loss",
         title=f"loss: {title}",
+        zero="x",
     )
     ranked = [_of_subnet(name, number, curves, colour) for number, name in enumerate(sorted(curves.aps))]
     parts = [loss]
     if ranked:
-        parts.append(chart(ranked, x_label="images drawn", y_label="AP, percent", title=f"AP: {title}", zero=True))
+        parts.append(chart(ranked, x_label="images drawn", y_label="AP, percent", title=f"AP: {title}", zero="xy"))
     return f"<h3>{escape(title)}</h3>{columns(*parts)}"
 
 
@@ -44,7 +45,9 @@ def search_figure(detectors: Sequence[DetectorSources]) -> str:
         )
         for number, detector in enumerate(detectors)
     ]
-    drawn = chart(series, x_label="subnets scored", y_label="best AP, percent", title="best AP of the search so far")
+    drawn = chart(
+        series, x_label="subnets scored", y_label="best AP, percent", title="best AP of the search so far", zero="x"
+    )
     return f"<h3>Search, AP on held-out training images</h3>{columns(drawn)}"
 
 

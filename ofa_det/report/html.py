@@ -64,4 +64,4 @@ def columns(*parts: str) -> str:
 
 def percent(value: float | None) -> str:
     """A fraction in percent; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f}"
+    return "-" if value is None else f"{100 * value:.1f}"

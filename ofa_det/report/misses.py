@@ -82,10 +82,12 @@ def draw_errors(dataset: CocoDataset, index: int, found: Found, threshold: float
     shown = (found.scores >= threshold) & (found.matches != IGNORED)
     met = found.matches[shown & (found.matches != NOTHING)]
     right = np.zeros(len(found.matches), np.bool_)
-    right[found.matches >= 0] = annotations.labels[found.matches[found.matches >= 0]] == found.labels[found.matches >= 0]
+    right[found.matches >= 0] = (
+        annotations.labels[found.matches[found.matches >= 0]] == found.labels[found.matches >= 0]
+    )
     for row in np.flatnonzero(~annotations.ignored):
         missed = row not in met
-        _box(canvas, annotations.boxes[row] * scale, MISSED if missed else HIT, 3 if missed else 1)
+        _box(canvas, annotations.boxes[row] * scale, MISSED if missed else HIT, 3 if missed else 2)
     for row in np.flatnonzero(shown & ~right):
         _box(canvas, found.boxes[row] * scale, FALSE, 2)
     return np.asarray(picture)

@@ -38,7 +38,7 @@ def page(sources: Sources, errors: Sequence[DetectorErrors | None]) -> str:
         sources: artefacts of the build.
         errors: of each detector; None where they could not be made.
     """
-    title = f"{Path(sources.data.root).name}: detectors under {_caps(sources)}"
+    title = f"Detectors under {_caps(sources)}"
     style = Path(__file__).with_name("page.css").read_text()
     body = "".join(_parts(sources, errors))
     return (
@@ -93,8 +93,8 @@ def _promise(sources: Sources) -> str:
         )
     images = sources.detectors[0].after.images
     note = paragraph(
-        f"AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation images, which neither training nor "
-        "search has seen. Latencies are of one image and one thread, post-processing included.",
+        f"Made from {sources.data.root}. AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation images, "
+        "which neither training nor search has seen. Latencies are of one image and one thread, post-processing included.",
         soft=True,
     )
     return f'<div class="cards">{"".join(cards)}</div>{note}\n'
@@ -117,9 +117,7 @@ def _front(sources: Sources) -> str:
                 mark="dots",
             )
         )
-        series.append(
-            Series(name="their front", xs=[x for x, _ in best], ys=[100 * y for _, y in best], colour=None)
-        )
+        series.append(Series(name="their front", xs=[x for x, _ in best], ys=[100 * y for _, y in best], colour=None))
     for number, detector in enumerate(sources.detectors):
         built = detector.built
         series.append(
@@ -137,7 +135,9 @@ def _front(sources: Sources) -> str:
         x_label="predicted latency, ms",
         y_label="AP, percent",
         title="accuracy against latency",
-        markers=[Marker(x=built.latency_cap_ms, name=f"cap {built.latency_cap_ms:g}") for built in sources.record.detectors],
+        markers=[
+            Marker(x=built.latency_cap_ms, name=f"cap {built.latency_cap_ms:g}") for built in sources.record.detectors
+        ],
     )
     note = (
         "Files: AP on the validation images; the bars are one standard error of the predicted latency. Grey: AP on "
@@ -152,9 +152,7 @@ def _front(sources: Sources) -> str:
 def _training(sources: Sources) -> str:
     figures = [] if sources.supernet is None else [supernet_figure(sources.supernet)]
     figures += [
-        training_figure(
-            detector.curves, title=f"Detector under {detector.built.latency_cap_ms:g} ms", colour=number
-        )
+        training_figure(detector.curves, title=f"Detector under {detector.built.latency_cap_ms:g} ms", colour=number)
         for number, detector in enumerate(sources.detectors)
     ]
     figures += [search_figure(sources.detectors)] if sources.record.elastic else []
@@ -181,12 +179,12 @@ def _accuracy(sources: Sources) -> str:
             f'<td class="name">{escape(entry.name)}</td>',
             *(percent(aps[entry.id]) for aps in by_id),
             bar_cell(entry.AP or 0.0),
-            str(objects.get(entry.id, {}).get("train", "–")),
-            str(objects.get(entry.id, {}).get("val", "–")),
+            str(objects.get(entry.id, {}).get("train", "-")),
+            str(objects.get(entry.id, {}).get("val", "-")),
         ]
         for entry in classes[:_MOST_CLASSES]
     ]
-    by_class = table(["class", *names, names[0], "train", "val"], rows, kind="bars")
+    by_class = table(["class", *names, "", "train", "val"], rows, kind="bars")
     more = len(classes) - _MOST_CLASSES
     return section(
         "Accuracy by size and class",
@@ -205,7 +203,9 @@ def _accuracy(sources: Sources) -> str:
 def _errors(sources: Sources, detector: DetectorSources, errors: DetectorErrors | None) -> str:
     title = f"What it gets wrong: {cap_name(detector.built.latency_cap_ms)}"
     if errors is None:
-        return section(title, paragraph(f"The pictures need the data set, which is not at {sources.data.root} any more."))
+        return section(
+            title, paragraph(f"The pictures need the data set, which is not at {sources.data.root} any more.")
+        )
     head = paragraph(
         f"At score {errors.threshold:g}, where precision ({percent(errors.precision)}) and recall "
         f"({percent(errors.recall)}) are together best; class right and IoU at least 0.5."
@@ -343,7 +343,7 @@ def _phone(sources: Sources) -> str:
         "    --num_threads=1 --use_xnnpack=false --warmup_runs=5 --num_runs=50"
     )
     outputs = [
-        [str(number), " × ".join(map(str, output.shape)), f'<td class="name">{escape(output.content)}</td>']
+        [str(number), " x ".join(map(str, output.shape)), f'<td class="name">{escape(output.content)}</td>']
         for number, output in enumerate(manifest.outputs)
     ]
     classes = ", ".join(category.name for category in manifest.network.categories[:20])
@@ -352,7 +352,10 @@ def _phone(sources: Sources) -> str:
         f"<pre>{escape(commands)}</pre>",
         facts(
             [
-                ("input", f"{' × '.join(map(str, manifest.input.shape))} {manifest.input.dtype}: {manifest.input.content}"),
+                (
+                    "input",
+                    f"{' x '.join(map(str, manifest.input.shape))} {manifest.input.dtype}: {manifest.input.content}",
+                ),
                 ("classes", f"labels.txt beside the file, a line for each index: {classes}"),
             ]
         ),
@@ -369,7 +372,7 @@ def _data(sources: Sources) -> str:
     return section(
         "Data",
         paragraph(f"{seen.root}, objects as at {seen.resolution} px"),
-        table(["part", "images", "objects", "< 8 px", "8–32", "32–96", "> 96"], rows),
+        table(["part", "images", "objects", "< 8 px", "8-32", "32-96", "> 96"], rows),
         listed(f"Warning: {warning}" for warning in seen.warnings),
     )
 

@@ -32,9 +32,9 @@ def holder(tmp_path):
 
 def test_a_second_process_is_refused_until_the_first_is_killed_whatever_its_workers_do(holder):
     folder, process = holder
-    with pytest.raises(ValueError, match=f"no other process at work in {folder}, found process {process.pid}; wait"):
-        with only_writer(folder):
-            pass
+    refused = f"no other process at work in {folder}, found process {process.pid}; wait"
+    with pytest.raises(ValueError, match=refused), only_writer(folder):
+        pass
     process.kill()
     process.wait()
     with only_writer(folder):
