@@ -125,7 +125,8 @@ def choose_resolutions(
     Args:
         candidates: ascending, in pixels.
         stated: those of them that the space has.
-        smallest_ms, largest_ms: bound of the smallest and the largest subnet's latency at each.
+        smallest_ms: bound of the smallest subnet's latency at each.
+        largest_ms: of the largest one's.
         caps_ms: of the build.
 
     Raises:
@@ -134,7 +135,7 @@ def choose_resolutions(
     least = min(smallest_ms[resolution] for resolution in candidates)
     if too_low := [cap for cap in caps_ms if least > cap]:
         raise ValueError(
-            f"expected every latency_cap_ms to be at least {least:.1f}, what the smallest network of the space does not "
+            f"expected every latency_cap_ms to be at least {least:.1f}, what the space's smallest network does not "
             f"exceed at {candidates[0]} px, found {too_low[0]:g}; raise it, or take a recipe with a smaller space"
         )
     kept = [

@@ -49,7 +49,8 @@ def chart(
 
     Args:
         series: drawn in their order.
-        x_label, y_label: of the axes.
+        x_label: of the axis.
+        y_label: of the axis.
         title: what it shows, for those who cannot see it.
         markers: vertical lines.
         zero: the axes that begin at 0: x, y or xy.
@@ -132,10 +133,10 @@ def _frame(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
 def _drawn(one: Series, x_axis: _Axis, y_axis: _Axis) -> str:
     places = [(x_axis.at(x), y_axis.at(y)) for x, y in zip(one.xs, one.ys, strict=True)]
     parts = []
-    for (x, y), value, error in zip(places, one.xs, one.x_errors or [0.0] * len(places), strict=True):
+    for (_, y), value, error in zip(places, one.xs, one.x_errors or [0.0] * len(places), strict=True):
         if error:
             parts.append(_bar(x_axis.at(value - error), x_axis.at(value + error), y, y))
-    for (x, y), value, error in zip(places, one.ys, one.y_errors or [0.0] * len(places), strict=True):
+    for (x, _), value, error in zip(places, one.ys, one.y_errors or [0.0] * len(places), strict=True):
         if error:
             parts.append(_bar(x, x, y_axis.at(value - error), y_axis.at(value + error)))
     if one.mark != "dots" and len(places) > 1:

@@ -93,8 +93,9 @@ def _promise(sources: Sources) -> str:
         )
     images = sources.detectors[0].after.images
     note = paragraph(
-        f"Made from {sources.data.root}. AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation images, "
-        "which neither training nor search has seen. Latencies are of one image and one thread, post-processing included.",
+        f"Made from {sources.data.root}. AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation "
+        "images, which neither training nor search has seen. Latencies are of one image and one thread, post-processing "
+        "included.",
         soft=True,
     )
     return f'<div class="cards">{"".join(cards)}</div>{note}\n'
@@ -268,8 +269,8 @@ def _detections(detector: DetectorSources) -> str:
     text = f"Ground truth, the int8 file, and the float detector: {change:+.1f} AP by quantization."
     if "box_code_sqnr_db" in check:
         text += (
-            f" Raw outputs against torch: boxes {check['box_code_sqnr_db']:.1f} dB, scores {check['score_sqnr_db']:.1f} "
-            "dB of signal to noise."
+            f" Raw outputs against torch: boxes {check['box_code_sqnr_db']:.1f} dB, scores "
+            f"{check['score_sqnr_db']:.1f} dB of signal to noise."
         )
     return section(
         f"Detections, file against float: {name}",
@@ -324,8 +325,8 @@ def _not_counted(sources: Sources) -> str:
     images = sources.detectors[0].after.images
     parts.append(
         paragraph(
-            f"The latency is a prediction for {latency.device} with {latency.runtime}, not a measurement on a phone; other "
-            f"runtimes and phones differ. AP on {images} images is itself uncertain, and one training is one draw."
+            f"The latency is a prediction for {latency.device} with {latency.runtime}, not a measurement on a phone; "
+            f"other runtimes and phones differ. AP on {images} images is itself uncertain, and one training is one draw."
         )
     )
     return section("What was not counted", *parts)
