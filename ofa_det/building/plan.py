@@ -285,8 +285,9 @@ def _with_lengths(
         supernet_s=images / _UNTIMED_SPEED,
         search_s=subnets * _UNTIMED_SUBNET_S,
     )
+    plan = replace(plan, spending=spending)
     if config.hours is None:
-        return replace(plan, spending=spending)
+        return plan
     training = supernet_config(config, plan, folder)
     speed = round(training_speed(training), 2)
     found = spend(

@@ -94,8 +94,8 @@ def _promise(sources: Sources) -> str:
     images = sources.detectors[0].after.images
     note = paragraph(
         f"Made from {sources.data.root}. AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation "
-        "images, which neither training nor search has seen. Latencies are of one image and one thread, post-processing "
-        "included.",
+        "images, which neither training nor search has seen. Latencies are of one image and one thread, with "
+        "post-processing.",
         soft=True,
     )
     return f'<div class="cards">{"".join(cards)}</div>{note}\n'
@@ -326,7 +326,7 @@ def _not_counted(sources: Sources) -> str:
     parts.append(
         paragraph(
             f"The latency is a prediction for {latency.device} with {latency.runtime}, not a measurement on a phone; "
-            f"other runtimes and phones differ. AP on {images} images is itself uncertain, and one training is one draw."
+            f"other runtimes and phones differ. AP on {images} images is uncertain, too, and one training is one draw."
         )
     )
     return section("What was not counted", *parts)
