@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ofa_det.arch.description import PostProcessChange, PostProcessConfig
     from ofa_det.artefacts.configs import read_config
+    from ofa_det.building.config import BuildConfig, RecipeConfig
+    from ofa_det.building.run import build
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.formats.conversion import ConvertConfig, convert
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+    from ofa_det.report.run import ReportConfig
     from ofa_det.search.choice import RescoreConfig
     from ofa_det.search.config import ScoreConfig, SearchConfig
     from ofa_det.search.evolution import EvolutionConfig
@@ -50,7 +53,10 @@ _MODULES = {
     "LossConfig": "detection.losses",
     "AugmentationConfig": "data.augmentation_config",
     "AnchorConfig": "data.anchors",
+    "BuildConfig": "building.config",
     "DataConfig": "data.splits",
+    "RecipeConfig": "building.config",
+    "ReportConfig": "report.run",
     "SamplingConfig": "data.sampling",
     "CompareConfig": "evaluation.compare",
     "ConvertConfig": "data.formats.conversion",
@@ -75,6 +81,7 @@ _MODULES = {
     "TeacherConfig": "training.teaching",
     "TrainConfig": "training.config",
     "UnlabelledConfig": "training.teaching",
+    "build": "building.run",
     "compare": "evaluation.compare",
     "convert": "data.formats.conversion",
     "detect": "evaluation.detect",
@@ -92,6 +99,7 @@ __all__ = [
     "AnchorConfig",
     "AssignerConfig",
     "AugmentationConfig",
+    "BuildConfig",
     "CompareConfig",
     "ConvertConfig",
     "DataConfig",
@@ -112,6 +120,8 @@ __all__ = [
     "PostProcessConfig",
     "PredictLatencyConfig",
     "RandomConfig",
+    "RecipeConfig",
+    "ReportConfig",
     "RescoreConfig",
     "SamplingConfig",
     "ScheduleConfig",
@@ -120,6 +130,7 @@ __all__ = [
     "TeacherConfig",
     "TrainConfig",
     "UnlabelledConfig",
+    "build",
     "compare",
     "convert",
     "detect",

@@ -157,7 +157,7 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
     """The config, and whether it is JSON that shall be printed."""
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
     switches = {"--json", *(f"--{field.name}" for field in fields if field.type in (bool, "bool"))}
-    several = {f"--{field.name}" for field in fields if "tuple[float" in str(field.type)}
+    several = {f"--{field.name}": "float |" not in str(field.type) for field in fields if "tuple[float" in str(field.type)}
     try:
         words = _joined(_spelled_out(argv, switches), several)
         parsed = parser.instantiate(parser.parse_args(words))
@@ -239,8 +239,13 @@ def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
     ]
 
 
-def _joined(argv: Sequence[str], several: set[str]) -> list[str]:
-    """Makes a list of an option that is given more than once: `--x 1 --x 2` is `--x [1,2]`."""
+def _joined(argv: Sequence[str], several: Mapping[str, bool]) -> list[str]:
+    """Makes a list of an option that may be given more than once: `--x 1 --x 2` is `--x=[1,2]`.
+
+    Args:
+        argv: what was typed.
+        several: those options, and whether one value is a list as well.
+    """
     words: list[str] = []
     given: dict[str, list[str]] = {}
     rest = iter(argv)
@@ -251,7 +256,8 @@ def _joined(argv: Sequence[str], several: set[str]) -> list[str]:
         else:
             words.append(word)
     for name, values in given.items():
-        words.append(f"{name}={values[0] if len(values) == 1 else '[' + ','.join(values) + ']'}")
+        inner = ",".join(value.strip().removeprefix("[").removesuffix("]") for value in values)
+        words.append(f"{name}=[{inner}]" if len(values) > 1 or several[name] else f"{name}={values[0]}")
     return words
 
 

@@ -11,6 +11,8 @@ import ofa_det
 
 COMMANDS = {
     "quickstart": ("quickstart", "the whole way on generated images, in minutes"),
+    "build": ("build_det", "from a data set and latencies to the files, with a page"),
+    "report": ("report_det", "write the page of a build anew"),
     "convert": ("convert_data", "bring VOC, YOLO, CSV or other COCO layouts into COCO layout, or COCO into YOLO"),
     "inspect": ("inspect_data", "what is in a data set, and what is wrong with it"),
     "fit-anchors": ("fit_anchors", "fit anchors to a data set's boxes"),

@@ -18,9 +18,10 @@ def with_path_first(main: Main, *options: str) -> Main:
     """
 
     def first(argv: Sequence[str] | None = None) -> int:
+        # Behind the others, since a --config that came later would take its place.
         paths, others = _leading(argv)
         named = [word for pair in zip(options, paths, strict=False) for word in pair]
-        return main([*named, *paths[len(options) :], *others])
+        return main([*others, *named, *paths[len(options) :]])
 
     return first
 
@@ -36,7 +37,7 @@ def with_paths_first(main: Main, option: str) -> Main:
     def first(argv: Sequence[str] | None = None) -> int:
         paths, others = _leading(argv)
         named = [option, paths[0] if len(paths) == 1 else json.dumps(paths)] if paths else []
-        return main([*named, *others])
+        return main([*others, *named])
 
     return first
 

@@ -25,6 +25,7 @@ from ofa_det.artefacts.evaluations import (
     ResampledAp,
 )
 from ofa_det.artefacts.ledger import Ledger
+from ofa_det.artefacts.locks import alone_in_output
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.evaluation.holdout import open_fit_and_holdout
@@ -57,6 +58,7 @@ CONTROL = "largest under {cap_ms:g} ms"
 _RESAMPLING_SEED = 0
 
 
+@alone_in_output
 def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, progress: bool = True) -> SearchResult:
     """Searches, and writes the search folder.
 

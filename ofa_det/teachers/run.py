@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from ofa_det.artefacts.locks import LOCK_FILE, alone_in_output
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.augmentation_config import AugmentationConfig
@@ -163,6 +164,7 @@ class LabelSummary:
     dataset_boxes: int | None
 
 
+@alone_in_output
 def label(config: LabelConfig, *, progress: bool = True) -> LabelSummary:
     """Labels images with the teacher that the config names, see `label_with`.
 
@@ -324,5 +326,5 @@ def _check_output(config: LabelConfig) -> None:
     inside = Path(config.images if config.images is not None else config.data.root).resolve()
     if output.resolve().is_relative_to(inside):
         raise ValueError(f"expected an output outside {inside}, found {output}")
-    if output.exists() and any(output.iterdir()) and not config.resume:
+    if any(path.name != LOCK_FILE for path in output.iterdir()) and not config.resume:
         raise ValueError(f"expected no files in {output}, found some; pass --resume or another --output")

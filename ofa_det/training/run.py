@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.locks import only_writer
 from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
 from ofa_det.data.anchors import fit_space
@@ -38,7 +40,7 @@ from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.fake_quantization import QuantizedDetector
-from ofa_det.models.launch import launch
+from ofa_det.models.launch import is_first_rank, launch
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.ranks import Ranks
@@ -90,13 +92,17 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         FileNotFoundError: no such data, supernet, space or subnet.
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
-    run_folder = Path(config.output)
+    with only_writer(config.output) if is_first_rank() else nullcontext():
+        return _train(config, Path(config.output), progress)
+
+
+def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult:
     options = _checked_options(run_folder, config)
-    fabric = _fabric(config)
+    fabric = open_fabric(config)
     ranks = Ranks(index=fabric.global_rank, count=fabric.world_size)
     if not config.schedule.reaches_its_peak:
         logger.warning("the learning rate never reaches its peak: schedule.warmup_images is not below num_images")
-    dataset, watched = _open_splits(config)
+    dataset, watched = open_training_splits(config)
     images = open_taught(config.teacher, config.augmentation, dataset)
     torch.manual_seed(config.seed)
     network, description = build_network(config, dataset)
@@ -118,7 +124,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
             "detector_sha256": None if config.quantize.detector is None else model_sha256(config.quantize.detector),
         },
         fabric=fabric,
-        batches=lambda first_step: _batches(config, network, images, first_step, ranks),
+        batches=lambda first_step: training_batches(config, network, images, first_step, ranks),
         validate=Validator(scorer, watched, run_folder, random_subnets=config.watched_subnets, draws=ranks.first),
         progress=progress,
     )
@@ -188,7 +194,7 @@ def _shipped(
     return calibrated(averaged, subnet, batches)
 
 
-def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
+def open_training_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     """Images to train on and to validate on; a supernet leaves those for the search alone and is watched on them."""
     if config.trains_space and config.data.holdout_fraction > 0:
         fit, holdout = open_splits(config.data, ["fit", "holdout"])
@@ -203,7 +209,7 @@ def _open_splits(config: TrainConfig) -> tuple[CocoDataset, CocoDataset]:
     return training, validation
 
 
-def _batches(
+def training_batches(
     config: TrainConfig, network: DetectionNetwork, images: TaughtImages, first_step: int, ranks: Ranks
 ) -> Iterable[Batch]:
     """A rank's parts of the batches from a step on, each at its subnets' resolution."""
@@ -278,7 +284,7 @@ class _Alongside(DDPStrategy):
         return module
 
 
-def _fabric(config: TrainConfig) -> Fabric:
+def open_fabric(config: TrainConfig) -> Fabric:
     """Accelerator and precision; under `torchrun` also the other ranks."""
     device, launched = checked_accelerator(config.accelerator), launch()
     options: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}

@@ -8,12 +8,13 @@ import pytest
 
 from ofa_det.artefacts.configs import configs_folder
 from ofa_det.artefacts.records import read_yaml
+from ofa_det.building.config import BuildConfig
 from ofa_det.cli.command import command
 from ofa_det.export.config import ExportConfig
 from ofa_det.search.run import SearchConfig
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
 
-ROOMS: dict[str, Any] = {"train": TrainConfig, "search": SearchConfig, "export": ExportConfig}
+ROOMS: dict[str, Any] = {"train": TrainConfig, "search": SearchConfig, "export": ExportConfig, "build": BuildConfig}
 FILES = sorted((room, path.stem) for room in ROOMS for path in (configs_folder() / room).glob("*.yaml"))
 
 

@@ -1,0 +1,165 @@
+"""The configurations of the stages: the recipe's, with paths and lengths of the build and what its plan chose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ofa_det.artefacts.build_record import BuildFolder, cap_name
+from ofa_det.artefacts.configs import read_config
+from ofa_det.building.config import BuildConfig
+from ofa_det.evaluation.run import EvaluateConfig
+from ofa_det.export.config import ExportConfig
+from ofa_det.latency.measure import MeasureLatencyConfig
+from ofa_det.search.run import SearchConfig
+from ofa_det.submission.packaging import PackageConfig
+from ofa_det.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from ofa_det.building.plan import Plan
+
+AUGMENTATION_OF = {"general": "train/finetune", "microscope": "train/microscope_finetune"}
+"""The shipped training that has the augmentation of a name."""
+
+_VALIDATIONS = 3
+
+
+def recipe_file(room: str, name_or_path: str) -> str:
+    """A file of the recipe as `read_config` takes it: a path, or room and name."""
+    return name_or_path if name_or_path.endswith((".yaml", ".yml")) else f"{room}/{name_or_path}"
+
+
+def recipe_space(config: BuildConfig) -> str:
+    """The search space of the recipe."""
+    return read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data).space
+
+
+def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> TrainConfig:
+    """Training of the supernet."""
+    recipe = read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data)
+    own = read_config(TrainConfig, recipe_file("train", config.recipe.supernet))
+    holdout = config.data.holdout_fraction or own.data.holdout_fraction
+    changed = replace(
+        recipe,
+        data=replace(config.data, holdout_fraction=holdout),
+        output=str(folder.supernet),
+        space=plan.space,
+        pretrained=plan.pretrained,
+    )
+    timed = config.hours is not None or config.supernet_images is not None
+    return _trained(config, plan, changed, plan.spending.supernet_images if timed else None)
+
+
+def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder, cap_ms: float) -> SearchConfig:
+    """Search under a cap."""
+    recipe = read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
+    subnets = plan.spending.search_subnets
+    evolution = replace(
+        recipe.evolution,
+        max_evaluations=subnets,
+        population=min(recipe.evolution.population, max(2, subnets // 2)),
+    )
+    return replace(
+        recipe,
+        supernet=str(folder.supernet),
+        data=replace(config.data, holdout_fraction=0.0),
+        latency_cap_ms=cap_ms,
+        safety=config.safety,
+        device=config.device,
+        runtime=recipe.runtime if config.device == recipe.device else None,
+        evolution=evolution,
+        seed=config.seed,
+        output=str(folder.search(cap_ms)),
+    )
+
+
+def detector_config(
+    config: BuildConfig, plan: Plan, folder: BuildFolder, cap_ms: float, images: int | None
+) -> TrainConfig:
+    """Training of the detector under a cap: fine-tuning of the subnet that was found, or of the whole network alone.
+
+    Args:
+        config: of the build.
+        plan: of the build.
+        folder: of the build.
+        cap_ms: the cap.
+        images: to draw; None for the recipe's number.
+    """
+    data = replace(config.data, holdout_fraction=0.0)
+    output = str(folder.detector(cap_ms))
+    if plan.elastic:
+        recipe = read_config(
+            TrainConfig,
+            recipe_file("train", config.recipe.finetune),
+            data=data,
+            output=output,
+            supernet=str(folder.supernet),
+            subnet=str(folder.subnet(cap_ms)),
+        )
+    else:
+        recipe = replace(
+            read_config(TrainConfig, recipe_file("train", config.recipe.single), data=data),
+            output=output,
+            subnet=plan.whole[cap_name(cap_ms)],
+            space=plan.space,
+            pretrained=plan.pretrained,
+        )
+    return _trained(config, plan, recipe, images)
+
+
+def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> ExportConfig:
+    """Export of a detector."""
+    return read_config(
+        ExportConfig,
+        recipe_file("export", config.recipe.export),
+        model=str(folder.detector(cap_ms)),
+        data=replace(config.data, holdout_fraction=0.0),
+        output=str(folder.export(cap_ms)),
+        device=config.device,
+    )
+
+
+def evaluate_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, of: str) -> EvaluateConfig:
+    """Evaluation of the `float` detector, or of the `int8` file beside it."""
+    detector = str(folder.detector(cap_ms))
+    return EvaluateConfig(
+        model=detector if of == "float" else str(folder.model(cap_ms)),
+        data=replace(config.data, holdout_fraction=0.0),
+        compare=None if of == "float" else detector,
+        output=str(folder.evaluation(cap_ms, of)),
+    )
+
+
+def package_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> PackageConfig:
+    """Packaging of a file."""
+    return PackageConfig(
+        model=str(folder.model(cap_ms)),
+        name=f"{config.name}_{cap_name(cap_ms)}",
+        data=replace(config.data, holdout_fraction=0.0),
+        output=str(folder.submissions),
+    )
+
+
+def host_config(folder: BuildFolder, cap_ms: float) -> MeasureLatencyConfig:
+    """Measurement of a file on this machine."""
+    return MeasureLatencyConfig(model=str(folder.model(cap_ms)))
+
+
+def _trained(config: BuildConfig, plan: Plan, recipe: TrainConfig, images: int | None) -> TrainConfig:
+    """A training with the augmentation, length and seed of the build."""
+    augmentation = recipe.augmentation
+    if plan.augmentation in AUGMENTATION_OF:
+        augmentation = read_config(TrainConfig, AUGMENTATION_OF[plan.augmentation]).augmentation
+    schedule, validate_every = recipe.schedule, recipe.validate_every
+    if images is not None:
+        warmup = min(schedule.warmup_images, images // 4)
+        schedule = replace(schedule, num_images=images, warmup_images=warmup)
+        validate_every = max(validate_every, images // _VALIDATIONS)
+    return replace(
+        recipe,
+        augmentation=augmentation,
+        schedule=schedule,
+        validate_every=validate_every,
+        seed=config.seed,
+        accelerator=config.accelerator,
+    )

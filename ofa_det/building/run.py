@@ -1,0 +1,272 @@
+"""A build from config to files and page."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ofa_det.artefacts.build_record import (
+    BUILD_FILE,
+    PLAN_FILE,
+    BuildFolder,
+    BuildRecord,
+    BuiltDetector,
+    cap_name,
+    read_build,
+)
+from ofa_det.artefacts.evaluations import EVALUATIONS_FILE
+from ofa_det.artefacts.files import read_json, write_atomically, write_json
+from ofa_det.artefacts.ledger import Ledger
+from ofa_det.artefacts.locks import alone_in_output
+from ofa_det.artefacts.manifest import MANIFEST_FILE, EvaluationRecord, read_manifest
+from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE
+from ofa_det.artefacts.records import read_record, to_plain, to_yaml, write_record
+from ofa_det.building.config import BuildConfig
+from ofa_det.building.configurations import (
+    detector_config,
+    evaluate_config,
+    export_config,
+    host_config,
+    package_config,
+    recipe_space,
+    search_config,
+    supernet_config,
+)
+from ofa_det.building.plan import DetectorPlan, Plan, expected_seconds, make_plan, plan_detectors
+from ofa_det.building.progress import BuildProgress, watch_search, watch_training
+from ofa_det.building.stages import LEDGER_FILE, Stages
+from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.evaluation.run import evaluate
+from ofa_det.export.run import export
+from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
+from ofa_det.report.run import ReportConfig, report
+from ofa_det.search.run import search
+from ofa_det.submission.packaging import package
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.metrics_log import METRICS_FILE
+from ofa_det.training.run import train
+
+logger = logging.getLogger(__name__)
+
+DETECTORS_FILE = "detectors.json"
+HOST_FILE = "host_latency.json"
+_MAY_CHANGE = ("output", "resume")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildResult:
+    """A finished build.
+
+    Args:
+        record: what `build.json` tells.
+        report: the page.
+    """
+
+    record: BuildRecord
+    report: Path
+
+
+@alone_in_output
+def build(config: BuildConfig, *, progress: bool = True) -> BuildResult:
+    """Trains, searches, fine-tunes, exports, verifies, evaluates and packages a detector for every cap.
+
+    Every stage is one of the other steps and leaves its own artefacts; `build.jsonl` remembers the finished ones with
+    the hashes of their files. Interrupted, a build goes on with `resume`, inside a training or search from its last
+    state.
+
+    Args:
+        config: of the build.
+        progress: show one display over all stages.
+
+    Raises:
+        FileNotFoundError: no such data or recipe.
+        ValueError: data, caps or options that do not serve, a folder in use, or a file that loses too much by export.
+    """
+    return _Build(config, progress).run()
+
+
+class _Build:
+    def __init__(self, config: BuildConfig, progress: bool) -> None:
+        self.config = config
+        self.folder = BuildFolder(Path(config.output))
+        path = self.folder.root / LEDGER_FILE
+        if path.exists() and not config.resume:
+            raise ValueError(
+                f"expected a new --output, found a build in {self.folder.root}; pass --resume to go on with it"
+            )
+        identity = {key: value for key, value in to_plain(config).items() if key not in _MAY_CHANGE}
+        mend = "pass the options it began with, or another --output"
+        ledger = Ledger.open(path, identity, mend=mend)
+        write_atomically(self.folder.root / CONFIG_FILE, to_yaml(replace(config, resume=False)))
+        self.progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, shown=progress)
+        self.stages = Stages(self.folder, ledger, self.progress)
+
+    def run(self) -> BuildResult:
+        """All stages."""
+        config, folder, stages = self.config, self.folder, self.stages
+        self._inspect()
+        plan = self._plan()
+        if plan.elastic:
+            self._supernet(plan)
+            for cap in config.caps_ms:
+                self._search(plan, cap)
+        detectors = self._plan_detectors(plan)
+        for cap in config.caps_ms:
+            self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
+        for cap in config.caps_ms:
+            self._finish(cap)
+        stages.write_commands()
+        record = self._record(plan, detectors)
+        write_record(folder.root / BUILD_FILE, record)
+        with self.progress.stage("report"):
+            page = report(ReportConfig(build=str(folder.root)))
+        return BuildResult(record=read_build(folder.root), report=page)
+
+    def _inspect(self) -> None:
+        options = InspectConfig(
+            data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection)
+        )
+        written = self.folder.inspection / "inspection.json"
+
+        def step(options: InspectConfig) -> None:
+            inspected = inspect(options, progress=False)
+            write_record(written, inspected.record)
+            for warning in inspected.record.warnings:
+                logger.warning("%s", warning)
+
+        self.stages.run_config("inspection", "inspect", options, step, writes=[written])
+
+    def _plan(self) -> Plan:
+        path = self.folder.root / PLAN_FILE
+        self.stages.run("plan", lambda: write_record(path, make_plan(self.config, self.folder)), writes=[path])
+        plan = read_record(path, Plan)
+        self.progress.expect(expected_seconds(self.config, plan))
+        for note in plan.notes:
+            self.progress.tell(f"  {note}")
+        return plan
+
+    def _supernet(self, plan: Plan) -> None:
+        self._train("supernet", supernet_config(self.config, plan, self.folder))
+
+    def _search(self, plan: Plan, cap: float) -> None:
+        options = search_config(self.config, plan, self.folder, cap)
+        self.stages.run_config(
+            f"search_{cap_name(cap)}",
+            "search",
+            options,
+            lambda options: search(replace(options, resume=True), progress=False),
+            writes=[self.folder.subnet(cap)],
+            watch=watch_search(Path(options.output) / EVALUATIONS_FILE, options.evolution.max_evaluations),
+        )
+
+    def _plan_detectors(self, plan: Plan) -> DetectorPlan:
+        path = self.folder.root / DETECTORS_FILE
+
+        def step() -> None:
+            config = self.config
+            trainings = {cap: detector_config(config, plan, self.folder, cap, None) for cap in config.caps_ms}
+            left = None if config.hours is None else 3600 * config.hours - self.stages.seconds
+            write_record(path, plan_detectors(config, plan, trainings, seconds_left=left))
+
+        self.stages.run("detectors", step, writes=[path])
+        detectors = read_record(path, DetectorPlan)
+        self.progress.expect(
+            {f"detector_{cap}": (detectors.images or 0) / speed for cap, speed in detectors.speeds.items()}
+        )
+        for note in detectors.notes:
+            self.progress.tell(f"  {note}")
+        return detectors
+
+    def _train(self, name: str, options: TrainConfig) -> None:
+        run_folder = Path(options.output)
+        self.stages.run_config(
+            name,
+            "train",
+            options,
+            lambda options: train(replace(options, resume=True), progress=False),
+            writes=[run_folder / MODEL_FILE],
+            watch=watch_training(run_folder / METRICS_FILE, options.schedule.num_steps * options.schedule.batch_size),
+        )
+
+    def _finish(self, cap: float) -> None:
+        """From a detector to a verified, measured, packaged file."""
+        config, folder, name = self.config, self.folder, cap_name(cap)
+        model = folder.model(cap)
+        self.stages.run_config(
+            f"export_{name}",
+            "export",
+            export_config(config, folder, cap),
+            partial(export, progress=False),
+            writes=[model, model.with_name(MANIFEST_FILE)],
+        )
+        for of in ("float", "int8"):
+            evaluation = folder.evaluation(cap, of)
+            self.stages.run_config(
+                f"evaluation_{of}_{name}",
+                "eval",
+                evaluate_config(config, folder, cap, of),
+                partial(evaluate, progress=False),
+                writes=[evaluation / "metrics.json", evaluation / "detections.json"],
+            )
+        packaging = package_config(config, folder, cap)
+        self.stages.run_config(
+            f"package_{name}",
+            "package",
+            packaging,
+            partial(package, progress=False),
+            writes=[self._submission(cap) / f"{self._submission(cap).name}.tflite"],
+        )
+        host = model.with_name(HOST_FILE)
+
+        def measure(options: MeasureLatencyConfig) -> None:
+            write_json(host, measure_latency(options).to_json())
+
+        self.stages.run_config(
+            f"host_latency_{name}", "measure-latency", host_config(folder, cap), measure, writes=[host]
+        )
+
+    def _submission(self, cap: float) -> Path:
+        """Where the package goes, which carries its AP in its name."""
+        title = f"{package_config(self.config, self.folder, cap).name}_{100 * self._ap(cap, 'int8'):.1f}"
+        return self.folder.submissions / title
+
+    def _ap(self, cap: float, of: str) -> float:
+        ap = read_record(self.folder.evaluation(cap, of) / "metrics.json", EvaluationRecord).AP
+        assert ap is not None, "evaluate refuses data sets on which AP is undefined"
+        return ap
+
+    def _record(self, plan: Plan, detectors: DetectorPlan) -> BuildRecord:
+        return BuildRecord(
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            data_root=self.config.data.root,
+            safety=self.config.safety,
+            elastic=plan.elastic,
+            notes=(*plan.notes, *detectors.notes),
+            stages=tuple(self.stages.done),
+            detectors=tuple(self._built(cap) for cap in self.config.caps_ms),
+            seconds=round(self.stages.seconds, 1),
+        )
+
+    def _built(self, cap: float) -> BuiltDetector:
+        folder, model = self.folder, self.folder.model(cap)
+        manifest = read_manifest(model)
+        assert manifest is not None
+        assert manifest.latency is not None
+        latency = manifest.latency
+        return BuiltDetector(
+            latency_cap_ms=cap,
+            float_ap=self._ap(cap, "float"),
+            int8_ap=self._ap(cap, "int8"),
+            latency_ms=latency.mean_ms,
+            latency_error_ms=latency.error_ms,
+            at_most_ms=latency.mean_ms + self.config.safety * latency.error_ms,
+            runtime=latency.runtime,
+            host_ms=float(read_json(model.with_name(HOST_FILE))["mean_ms"]),
+            bytes=manifest.model.bytes,
+            model=folder.relative(model),
+            submission=folder.relative(self._submission(cap)),
+        )

@@ -1,0 +1,44 @@
+"""From a data set and latencies to the files, in one command."""
+
+from __future__ import annotations
+
+from ofa_det.artefacts.build_record import BuildRecord
+from ofa_det.building.config import BuildConfig
+from ofa_det.building.progress import clock
+from ofa_det.building.run import BuildResult, build
+from ofa_det.cli.command import command
+from ofa_det.cli.positional import with_path_first
+
+
+def run(config: BuildConfig) -> None:
+    """Builds, and prints what came out."""
+    print_result(build(config))
+
+
+def print_result(result: BuildResult) -> None:
+    """Prints the table of a build, and where its page is."""
+    print(table(result.record))
+    print(f"{clock(result.record.seconds)} in all; the page is {result.report}")
+
+
+def table(record: BuildRecord) -> str:
+    """The figures of every file, a line each."""
+    lines = ["   cap   AP int8   float   predicted           at most   measured here      size   file"]
+    for found in record.detectors:
+        predicted = f"{found.latency_ms:.1f} ± {found.latency_error_ms:.1f} ms"
+        lines.append(
+            f"{found.latency_cap_ms:>4g} ms{100 * found.int8_ap:>8.1f}{100 * found.float_ap:>10.1f}   {predicted:<18}"
+            f"{found.at_most_ms:>6.1f} ms{found.host_ms:>13.1f} ms{found.bytes / 1e6:>8.2f} MB   {found.model}"
+        )
+    lines.append(f"predicted for {record.detectors[0].runtime}, one thread; measured with one thread, whole file")
+    return "\n".join(lines)
+
+
+_command = command(
+    "build",
+    "From a data set and latencies to one verified int8 file for each, with a page that tells what it rests on.",
+    BuildConfig,
+    run,
+    presets="build",
+)
+main = with_path_first(_command, "--data.root")

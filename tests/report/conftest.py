@@ -1,0 +1,90 @@
+"""A finished build whose detector finds the same in every image: every artefact is there, none was trained."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ofa_det.artefacts.build_record import BUILD_FILE, BuildFolder, BuildRecord, BuiltDetector, StageEntry
+from ofa_det.artefacts.manifest import MANIFEST_FILE, TensorEntry
+from ofa_det.artefacts.records import to_yaml, write_record
+from ofa_det.building.config import BuildConfig
+from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.data.splits import DataConfig
+from ofa_det.evaluation.run import EvaluateConfig, evaluate
+from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+
+CAPS_MS = (20.0, 37.5)
+
+
+@pytest.fixture
+def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
+    folder, root = BuildFolder(tmp_path / "x"), tmp_path / "data"
+    shutil.copytree(tiny_root, root)
+    data = DataConfig(root=str(root))
+    folder.root.mkdir()
+    config = BuildConfig(data=data, latency_cap_ms=CAPS_MS, output=str(folder.root))
+    (folder.root / "config.yaml").write_text(to_yaml(config))
+    (folder.root / "commands.txt").write_text("ofa-det train --config <c>\n")
+    inspected = inspect(InspectConfig(data=data, space="ssdlite_mbv3_tiny"), progress=False)
+    write_record(folder.inspection / "inspection.json", inspected.record)
+    ids = [entry.id for entry in inspected.record.classes]
+    _write_curves(folder.supernet, ("AP_largest", "AP_smallest", "AP_1"))
+    detectors = tuple(_detector(folder, cap, data, ids, write_detector, write_manifest) for cap in CAPS_MS)
+    record = BuildRecord(
+        machine="a machine of 2 cores",
+        data_root=str(root),
+        safety=1.0,
+        elastic=True,
+        notes=("augmentation general: because",),
+        stages=(StageEntry(name="supernet", command="ofa-det train", seconds=600.0),),
+        detectors=detectors,
+        seconds=600.0,
+    )
+    write_record(folder.root / BUILD_FILE, record)
+    return folder
+
+
+def _detector(folder, cap, data, ids, write_detector, write_manifest) -> BuiltDetector:
+    made = write_detector(
+        [[0.5, 0.5, 0.6, 0.6], [0.3, 0.3, 0.4, 0.4]],
+        [[0.9, *[0.01] * (ids[-1] - 1)], [0.01, 0.8, *[0.01] * (ids[-1] - 2)]],
+    )
+    model = folder.model(cap)
+    model.parent.mkdir()
+    shutil.copyfile(made, model)
+    manifest = write_manifest(model, *(id_ if id_ in ids else None for id_ in range(1, ids[-1] + 1)))
+    (named,) = predict_latency(PredictLatencyConfig(model=str(model)))
+    output = TensorEntry(name="boxes", shape=(1, 100, 4), dtype="float32", content="ymin, xmin, ymax, xmax")
+    manifest = replace(manifest, latency=named.prediction.entry(), outputs=(output,))
+    write_record(model.with_name(MANIFEST_FILE), manifest)
+    for of in ("float", "int8"):
+        options = EvaluateConfig(model=str(model), data=data, output=str(folder.evaluation(cap, of)))
+        ap = evaluate(options, progress=False).ap
+    _write_curves(folder.detector(cap), ("AP",))
+    folder.search(cap).mkdir()
+    header = {"schema_version": 2, "identity": {}}
+    scored = [{"ap": ap, "latency_ms": ms} for ap, ms in ((0.1, 15.0), (0.3, 19.0), (0.2, 18.0))]
+    (folder.search(cap) / "evaluations.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in (header, *scored)))
+    return BuiltDetector(
+        latency_cap_ms=cap,
+        float_ap=ap,
+        int8_ap=ap,
+        latency_ms=named.prediction.mean_ms,
+        latency_error_ms=named.prediction.error_ms,
+        at_most_ms=named.at_most_ms(1.0),
+        runtime=named.prediction.runtime,
+        host_ms=1.5,
+        bytes=model.stat().st_size,
+        model=folder.relative(model),
+        submission=f"submissions/x_{cap:g}",
+    )
+
+
+def _write_curves(run_folder: Path, names: tuple[str, ...]) -> None:
+    run_folder.mkdir()
+    lines = [{"step": s, "images": 16 * s, "loss": 5 - s / 100, "images_per_s": 4.0} for s in range(9, 400, 10)]
+    lines += [{"step": s, "images": 16 * s, **dict.fromkeys(names, s / 1000)} for s in (199, 399)]
+    (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))

@@ -1,0 +1,117 @@
+"""The page as a reader's browser gets it."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+
+from ofa_det.artefacts.records import read_record
+from ofa_det.cli.report_det import main
+from ofa_det.report.errors import DetectorErrors
+from ofa_det.report.run import ReportConfig, report
+
+VOID = {"meta", "img", "line", "circle", "polyline", "br"}
+
+
+class Page(HTMLParser):
+    """Checks that every element is closed, and collects texts and what is referred to."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.references: list[str] = []
+        self.titles: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert tag not in {"script", "link", "iframe", "object"}
+        self.references += [value for name, value in attrs if name in {"src", "href", "xlink:href", "srcset"}]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        assert tag in VOID
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] != "style":
+            self.texts.append(data)
+            if self.open[-1] == "h2":
+                self.titles.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.texts)
+
+
+def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
+    path = report(ReportConfig(build=str(built.root)))
+    assert path == built.root / "report.html"
+    html = path.read_text()
+    page = Page(html)
+    assert len(page.references) >= 2 + 2  # Contact sheets and pictures of errors.
+    assert all(reference.startswith("data:image/jpeg;base64,") for reference in page.references)
+    assert not re.search(r"url\(|@import|https?://", html)
+    assert 'name="viewport" content="width=device-width' in html
+    assert "@media print" in html
+    assert page.titles == [
+        "Accuracy against latency",
+        "Training and search",
+        "Accuracy by size and class",
+        *("What it gets wrong: 20ms", "What it gets wrong: 37.5ms"),
+        *("Detections, file against float: 20ms", "Detections, file against float: 37.5ms"),
+        *("Where the milliseconds go: 20ms", "Where the milliseconds go: 37.5ms"),
+        "What was not counted",
+        "On a phone",
+        "Data",
+        "How it was made",
+    ]
+    for told in (
+        "Detectors under 20 ms and 37.5 ms",
+        "1.5 ms measured on the building machine",
+        "decoding and resizing the image",
+        "3 subnets scored in the search",
+        "adb push",
+        "ofa-det train --config <c>",
+        "augmentation general: because",
+        "10.0 min on a machine of 2 cores",
+        "random subnet 1",
+    ):
+        assert told in page.text
+
+
+def test_the_same_artefacts_give_the_same_page_without_the_data(built, tmp_path, capsys):
+    first = report(ReportConfig(build=str(built.root))).read_bytes()
+    shutil.rmtree(tmp_path / "data")
+    assert main([str(built.root)]) == 0
+    assert (built.root / "report.html").read_bytes() == first
+    assert capsys.readouterr().out == f"wrote {built.root / 'report.html'}\n"
+    errors = read_record(built.root / "report/errors_20ms.json", DetectorErrors)
+    assert errors.pictures
+    shutil.rmtree(built.root / "report")
+    page = Page(report(ReportConfig(build=str(built.root))).read_text())
+    assert "The pictures need the data set, which is not at" in page.text
+
+
+def test_errors_are_found_anew_when_the_detections_are_others(built):
+    report(ReportConfig(build=str(built.root)))
+    (built.evaluation(20.0, "int8") / "detections.json").write_text("[]")
+    report(ReportConfig(build=str(built.root)))
+    errors = read_record(built.root / "report/errors_20ms.json", DetectorErrors)
+    assert errors.recall == 0
+    assert all(row[-1] == sum(row) for row in errors.confusion)
+
+
+def test_a_build_without_an_artefact_is_one_line(built, capsys):
+    for missing in ("build.json", "detector_20ms/metrics.jsonl", "export_37.5ms/model.tflite"):
+        path = built.root / missing
+        content = path.read_bytes()
+        path.unlink()
+        assert main([str(built.root)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert path.name in line
+        path.write_bytes(content)
