@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ofa_det.artefacts.evaluations import subnet_file
 from ofa_det.artefacts.files import read_json
 from ofa_det.artefacts.records import parse_record
 
@@ -44,13 +45,14 @@ class BuildFolder:
         """Folder of the packages."""
         return self.root / "submissions"
 
-    def search(self, cap_ms: float) -> Path:
-        """Folder of the search under a cap."""
-        return self.root / f"search_{cap_name(cap_ms)}"
+    @property
+    def search(self) -> Path:
+        """Folder of the search."""
+        return self.root / "search"
 
-    def subnet(self, cap_ms: float) -> Path:
-        """The subnet that the search found."""
-        return self.search(cap_ms) / "subnet.json"
+    def subnet(self, cap_ms: float, num_caps: int) -> Path:
+        """The subnet that the search found under one of its caps."""
+        return self.search / subnet_file(cap_ms, num_caps)
 
     def detector(self, cap_ms: float) -> Path:
         """Run folder of the detector under a cap."""

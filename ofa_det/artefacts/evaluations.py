@@ -20,6 +20,12 @@ ValueT = TypeVar("ValueT")
 
 EVALUATIONS_FILE = "evaluations.jsonl"
 MEASURED_FOLDER = "measured_ap"
+SUBNET_FILE = "subnet.json"
+
+
+def subnet_file(cap_ms: float, caps: int) -> str:
+    """Name of the file of a chosen subnet: `subnet.json`, or with a cap of several `subnet_40ms.json`."""
+    return SUBNET_FILE if caps == 1 else f"subnet_{cap_ms:g}ms.json"
 
 
 @dataclass(frozen=True, kw_only=True)

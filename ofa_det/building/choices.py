@@ -170,8 +170,8 @@ class Spending:
 
     Args:
         supernet_images: drawn by the supernet.
-        search_subnets: scored for each cap.
-        supernet_s, search_s: expected time of the training and of each search.
+        search_subnets: scored.
+        supernet_s, search_s: expected time of the training and of the search.
     """
 
     supernet_images: int
@@ -206,7 +206,7 @@ def spend(
     free = max(0.0, seconds - num_caps * file_s)
     images = _between(FEWEST_IMAGES, speed * SUPERNET_SHARE * free, most_images(training_images))
     subnet_s = scored_images / (FORWARD_SPEED * speed)
-    subnets = _between(FEWEST_SUBNETS, SEARCH_SHARE * free / num_caps / subnet_s, MOST_SUBNETS)
+    subnets = _between(FEWEST_SUBNETS, SEARCH_SHARE * free / subnet_s, MOST_SUBNETS)
     return Spending(
         supernet_images=images,
         search_subnets=subnets,

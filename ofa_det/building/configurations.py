@@ -11,8 +11,8 @@ from ofa_det.building.config import BuildConfig
 from ofa_det.evaluation.run import EvaluateConfig
 from ofa_det.export.config import ExportConfig
 from ofa_det.latency.measure import MeasureLatencyConfig
-from ofa_det.search.run import SearchConfig
-from ofa_det.submission.packaging import PackageConfig
+from ofa_det.search.config import SearchConfig
+from ofa_det.submission.config import PackageConfig
 from ofa_det.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -50,26 +50,20 @@ def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> Tra
     return _trained(config, plan, changed, plan.spending.supernet_images if timed else None)
 
 
-def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder, cap_ms: float) -> SearchConfig:
-    """Search under a cap."""
+def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> SearchConfig:
+    """Search under all caps."""
     recipe = read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
-    subnets = plan.spending.search_subnets
-    evolution = replace(
-        recipe.evolution,
-        max_evaluations=subnets,
-        population=min(recipe.evolution.population, max(2, subnets // 2)),
-    )
     return replace(
         recipe,
         supernet=str(folder.supernet),
         data=replace(config.data, holdout_fraction=0.0),
-        latency_cap_ms=cap_ms,
+        latency_cap_ms=config.caps_ms,
         safety=config.safety,
         device=config.device,
         runtime=recipe.runtime if config.device == recipe.device else None,
-        evolution=evolution,
+        max_evaluations=plan.spending.search_subnets,
         seed=config.seed,
-        output=str(folder.search(cap_ms)),
+        output=str(folder.search),
     )
 
 
@@ -94,7 +88,7 @@ def detector_config(
             data=data,
             output=output,
             supernet=str(folder.supernet),
-            subnet=str(folder.subnet(cap_ms)),
+            subnet=str(folder.subnet(cap_ms, len(config.caps_ms))),
         )
     else:
         recipe = replace(

@@ -38,7 +38,7 @@ from ofa_det.data.splits import open_split
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
-from ofa_det.search.run import SearchConfig
+from ofa_det.search.config import SearchConfig
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.speed import training_speed
 
@@ -155,7 +155,7 @@ def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
     expected: dict[str, float] = {}
     if plan.elastic:
         expected["supernet"] = plan.spending.supernet_s
-        expected |= {f"search_{cap_name(cap)}": plan.spending.search_s for cap in config.caps_ms}
+        expected["search"] = plan.spending.search_s
     expected["detectors"] = 10.0
     rest = 0.0 if config.hours is None else 3600 * config.hours - sum(expected.values())
     overhead = plan.file_s * len(config.caps_ms)
@@ -278,7 +278,7 @@ def _with_lengths(
     """With the lengths of supernet and searches: set by hand, as the recipe says, or by the time there is."""
     search = read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
     images = config.supernet_images or recipe.schedule.num_images
-    subnets = config.search_subnets or search.evolution.max_evaluations
+    subnets = config.search_subnets or search.max_evaluations
     spending = Spending(
         supernet_images=images,
         search_subnets=subnets,
@@ -308,6 +308,6 @@ def _with_lengths(
     )
     notes.append(
         f"{config.hours:g} hours: the supernet draws {images:,} images, {images / len(dataset):.0f} epochs, timed "
-        f"{speed:.1f} images/s; {subnets} subnets are scored for each cap"
+        f"{speed:.1f} images/s; {subnets} subnets are scored"
     )
     return replace(plan, spending=spending, supernet_speed=speed)

@@ -170,7 +170,9 @@ def watch_search(evaluations_file: Path, most_subnets: int) -> Watch:
         if not aps:
             return None
         return Reached(
-            done=len(aps), total=most_subnets, text=f"{len(aps)} of at most {most_subnets} subnets, AP {max(aps):.3f}"
+            done=len(aps),
+            total=most_subnets,
+            text=f"{len(aps)} of about {most_subnets} subnets, AP {100 * max(aps):.1f}",
         )
 
     return watch

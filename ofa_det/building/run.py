@@ -112,8 +112,7 @@ class _Build:
         plan = self._plan()
         if plan.elastic:
             self._supernet(plan)
-            for cap in config.caps_ms:
-                self._search(plan, cap)
+            self._search(plan)
         detectors = self._plan_detectors(plan)
         for cap in config.caps_ms:
             self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
@@ -152,15 +151,16 @@ class _Build:
     def _supernet(self, plan: Plan) -> None:
         self._train("supernet", supernet_config(self.config, plan, self.folder))
 
-    def _search(self, plan: Plan, cap: float) -> None:
-        options = search_config(self.config, plan, self.folder, cap)
+    def _search(self, plan: Plan) -> None:
+        caps = self.config.caps_ms
+        options = search_config(self.config, plan, self.folder)
         self.stages.run_config(
-            f"search_{cap_name(cap)}",
+            "search",
             "search",
             options,
             lambda options: search(replace(options, resume=True), progress=False),
-            writes=[self.folder.subnet(cap)],
-            watch=watch_search(Path(options.output) / EVALUATIONS_FILE, options.evolution.max_evaluations),
+            writes=[self.folder.subnet(cap, len(caps)) for cap in caps],
+            watch=watch_search(Path(options.output) / EVALUATIONS_FILE, options.max_evaluations),
         )
 
     def _plan_detectors(self, plan: Plan) -> DetectorPlan:

@@ -8,7 +8,7 @@ from html import escape
 
 from ofa_det.report.charts import Series, chart
 from ofa_det.report.html import columns
-from ofa_det.report.sources import Curves, DetectorSources
+from ofa_det.report.sources import Curves, DetectorSources, Scored
 
 _TITLES = {"AP_largest": "largest subnet", "AP_smallest": "smallest subnet", "AP": "detector"}
 
@@ -34,21 +34,29 @@ def training_figure(curves: Curves, *, title: str, colour: int | None) -> str:
     return f"<h3>{escape(title)}</h3>{columns(*parts)}"
 
 
-def search_figure(detectors: Sequence[DetectorSources]) -> str:
-    """Best AP so far of every search."""
+def search_figure(scored: Sequence[Scored], detectors: Sequence[DetectorSources]) -> str:
+    """Best AP so far under every cap."""
     series = [
         Series(
-            name=f"search under {detector.built.latency_cap_ms:g} ms",
-            xs=list(range(1, len(detector.scored) + 1)),
-            ys=[100 * ap for ap in itertools.accumulate((one.ap for one in detector.scored), max)],
+            name=f"under {detector.built.latency_cap_ms:g} ms",
+            xs=[place for place, _ in best],
+            ys=[100 * ap for _, ap in best],
             colour=number,
         )
         for number, detector in enumerate(detectors)
+        if (best := _best_so_far(scored, detector.built.latency_cap_ms))
     ]
     drawn = chart(
         series, x_label="subnets scored", y_label="best AP, percent", title="best AP of the search so far", zero="x"
     )
     return f"<h3>Search, AP on held-out training images</h3>{columns(drawn)}"
+
+
+def _best_so_far(scored: Sequence[Scored], cap_ms: float) -> list[tuple[int, float]]:
+    """Of the subnets that keep a cap: which it was, from 1, and the best AP until then."""
+    kept = [(place, one.ap) for place, one in enumerate(scored, start=1) if one.at_most_ms <= cap_ms]
+    aps = itertools.accumulate((ap for _, ap in kept), max)
+    return [(place, ap) for (place, _), ap in zip(kept, aps, strict=True)]
 
 
 def _of_subnet(name: str, number: int, curves: Curves, colour: int | None) -> Series:

@@ -103,7 +103,7 @@ def _promise(sources: Sources) -> str:
 
 def _front(sources: Sources) -> str:
     series: list[Series] = []
-    scored = sorted({(one.latency_ms, one.ap) for detector in sources.detectors for one in detector.scored})
+    scored = sorted({(one.latency_ms, one.ap) for one in sources.scored})
     if scored:
         best: list[tuple[float, float]] = []
         for latency_ms, ap in scored:
@@ -156,7 +156,7 @@ def _training(sources: Sources) -> str:
         training_figure(detector.curves, title=f"Detector under {detector.built.latency_cap_ms:g} ms", colour=number)
         for number, detector in enumerate(sources.detectors)
     ]
-    figures += [search_figure(sources.detectors)] if sources.record.elastic else []
+    figures += [search_figure(sources.scored, sources.detectors)] if sources.record.elastic else []
     return section("Training and search", *figures)
 
 

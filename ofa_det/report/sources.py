@@ -48,6 +48,7 @@ class Scored:
 
     ap: float
     latency_ms: float
+    at_most_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,6 @@ class DetectorSources:
         manifest: beside the file.
         before, after: evaluations of the float detector and of the file.
         curves: of its training.
-        scored: by its search, in order; empty without one.
         latency: predicted, op by op.
         contact_sheet: JPEG of ground truth, file and float detector.
     """
@@ -69,7 +69,6 @@ class DetectorSources:
     before: EvaluationRecord
     after: EvaluationRecord
     curves: Curves
-    scored: Sequence[Scored]
     latency: LatencyPrediction
     contact_sheet: bytes
 
@@ -83,6 +82,7 @@ class Sources:
     data: DataConfig
     inspection: Inspection
     supernet: Curves | None
+    scored: Sequence[Scored]
     detectors: Sequence[DetectorSources]
     commands: str
 
@@ -104,6 +104,7 @@ def read_sources(root: Path) -> Sources:
         data=from_plain(DataConfig, options["data"], where=str(root / CONFIG_FILE)),
         inspection=parse_record(read_json(inspection), Inspection, where=str(inspection)),
         supernet=read_curves(folder.supernet / METRICS_FILE) if record.elastic else None,
+        scored=tuple(_scored(folder.search / EVALUATIONS_FILE)) if record.elastic else (),
         detectors=tuple(_detector(folder, record, built) for built in record.detectors),
         commands=(root / "commands.txt").read_text(),
     )
@@ -122,7 +123,6 @@ def _detector(folder: BuildFolder, record: BuildRecord, built: BuiltDetector) ->
         before=read_record(folder.evaluation(cap, "float") / "metrics.json", EvaluationRecord),
         after=read_record(after / "metrics.json", EvaluationRecord),
         curves=read_curves(folder.detector(cap) / METRICS_FILE),
-        scored=tuple(_scored(folder.search(cap) / EVALUATIONS_FILE)) if record.elastic else (),
         latency=named.prediction,
         contact_sheet=(after / "contact_sheet.jpg").read_bytes(),
     )
@@ -154,7 +154,7 @@ def read_curves(path: Path) -> Curves:
 def _scored(path: Path) -> Iterator[Scored]:
     for entry in _entries(path):
         if "ap" in entry:
-            yield Scored(ap=entry["ap"], latency_ms=entry["latency_ms"])
+            yield Scored(ap=entry["ap"], latency_ms=entry["latency_ms"], at_most_ms=entry["at_most_ms"])
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

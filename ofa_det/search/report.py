@@ -10,14 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation
+from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation, subnet_file
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import write_record
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.search.choice import NOISE, Choice, Rescored
 from ofa_det.search.plots import PredictorFit, curve_plot, fit_plot, front_plot
-
-SUBNET_FILE = "subnet.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,11 +142,6 @@ class SearchReport:
     extrapolated: tuple[str, ...]
     noise_standard_errors: float
     caps: tuple[CapReport, ...]
-
-
-def subnet_file(cap_ms: float, caps: int) -> str:
-    """Name of the file of a chosen subnet: `subnet.json`, or with a cap of several `subnet_40ms.json`."""
-    return SUBNET_FILE if caps == 1 else f"subnet_{cap_ms:g}ms.json"
 
 
 def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

@@ -93,13 +93,13 @@ def test_the_whole_network_is_the_largest_at_the_greatest_resolution_that_keeps_
 
 
 def test_time_becomes_images_by_the_speed_measured():
-    # 4,500 s less two files of 100 s are 4,300: 40 % for the supernet at 5 images/s, 10 % for two searches, of which
-    # a subnet takes 108 images at 30 a second.
+    # 4,500 s less two files of 100 s are 4,300: 40 % for the supernet at 5 images/s, 10 % for the search, of
+    # which a subnet takes 108 images at 30 a second.
     found = spend(4_500, speed=5.0, num_caps=2, training_images=292, scored_images=108, file_s=100.0)
     assert found.supernet_images == 8_600
     assert found.supernet_s == pytest.approx(1_720)
-    assert found.search_subnets == int(215 / 3.6) == 59
-    assert found.search_s == pytest.approx(59 * 3.6)
+    assert found.search_subnets == int(430 / 3.6) == 119
+    assert found.search_s == pytest.approx(119 * 3.6)
     # What is left, 2,350 s with both files, at 20 and 30 images/s: 2,150 / (1/20 + 1/30).
     assert detector_images(2_350, speeds=[20.0, 30.0], training_images=292, file_s=100.0) == 23_360  # 80 epochs.
     assert detector_images(2_350, speeds=[20.0, 30.0], training_images=1_000, file_s=100.0) in (25_799, 25_800)

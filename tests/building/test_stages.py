@@ -72,11 +72,11 @@ def test_a_command_repeats_a_stage_elsewhere(tmp_path):
         data=DataConfig(root="DATA"),
         output=str(folder.detector(37.5)),
         supernet=str(folder.supernet),
-        subnet=str(folder.subnet(37.5)),
+        subnet=str(folder.subnet(37.5, 1)),
     )
     assert repeating_command("train", config, folder.configs / "d.yaml", folder) == (
         f'ofa-det train --config {tmp_path}/x/configs/d.yaml --output "$AGAIN/detector_37.5ms" '
-        '--supernet "$AGAIN/supernet" --subnet "$AGAIN/search_37.5ms/subnet.json"'
+        '--supernet "$AGAIN/supernet" --subnet "$AGAIN/search/subnet.json"'
     )
     # A space that the build wrote is one of its configurations, and stays where it is.
     whole = TrainConfig(data=DataConfig(root="DATA"), space=str(folder.configs / "space.yaml"), output="elsewhere")
@@ -143,4 +143,4 @@ def test_watchers_read_what_a_stage_writes_while_it_writes(tmp_path: Path):
     assert reached.text == "160 of 320 images, loss 2.50, AP 0.250, 8.0 images/s"
     evaluations = tmp_path / "evaluations.jsonl"
     evaluations.write_text('{"schema_version": 2, "identity": {}}\n{"ap": 0.1}\n{"ap": 0.3}\n{"ap": 0.2}\n')
-    assert watch_search(evaluations, 12)() == Reached(done=3, total=12, text="3 of at most 12 subnets, AP 0.300")
+    assert watch_search(evaluations, 12)() == Reached(done=3, total=12, text="3 of about 12 subnets, AP 30.0")
