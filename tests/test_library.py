@@ -44,6 +44,7 @@ def test_the_python_of_the_readme_does_the_whole_way(
     names = run_readme_python(
         {f'"{name}"': f'"{name}.yaml"' for name in smaller}
         | {"holdout_fraction=0.15": "holdout_fraction=0.5", "latency_cap_ms=60.0": f"latency_cap_ms={CAP_MS}"}
+        | {'name="mmlab-distill"': 'name="mmlab-distill", least_ap=0.0'}  # Hardly trained, it finds hardly anything.
     )
     # What was searched is what was trained, exported, measured and packaged.
     best, model = names["best"], Path(names["model"])

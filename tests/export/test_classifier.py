@@ -100,6 +100,7 @@ def test_the_file_has_ovics_interface_and_agrees_with_torch(config, state, pictu
         assert archive.read("labels.txt").decode().splitlines()[:2] == ["background", "class 0"]
 
 
+@pytest.mark.slow
 @pytest.mark.tflite
 def test_a_file_that_is_not_the_network_is_refused(config, tmp_path, monkeypatch):
     ranges = module.classifier_ranges
