@@ -81,7 +81,17 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(built, 
     folder = BuildFolder(tmp_path / "x")
     lengths = [f"--{name}={value}" for name, value in LENGTHS.items()]
     caps = [f"--latency_cap_ms={cap}" for cap in CAPS_MS]
-    command = [sys.executable, "-m", "ofa_det.cli.main", "build", str(tiny_root), "--config", "quickstart", *caps, *lengths]
+    command = [
+        sys.executable,
+        "-m",
+        "ofa_det.cli.main",
+        "build",
+        str(tiny_root),
+        "--config",
+        "quickstart",
+        *caps,
+        *lengths,
+    ]
     command += ["--resolutions=[160]", "--output", str(folder.root), "--resume"]
     rng, kills = random.Random(0), 0
     for _ in range(40):

@@ -49,7 +49,8 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
 
 def _detector(folder, cap, data, ids, write_detector, write_manifest) -> BuiltDetector:
     made = write_detector(
-        [[0.5, 0.5, 0.6, 0.6], [0.3, 0.3, 0.4, 0.4]], [[0.9, *[0.01] * (ids[-1] - 1)], [0.01, 0.8, *[0.01] * (ids[-1] - 2)]]
+        [[0.5, 0.5, 0.6, 0.6], [0.3, 0.3, 0.4, 0.4]],
+        [[0.9, *[0.01] * (ids[-1] - 1)], [0.01, 0.8, *[0.01] * (ids[-1] - 2)]],
     )
     model = folder.model(cap)
     model.parent.mkdir()
