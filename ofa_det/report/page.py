@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
@@ -311,7 +312,8 @@ def _latency(detector: DetectorSources) -> str:
 
 def _op(name: str) -> str:
     """The layer in the name of an op, which lists all that was fused into it."""
-    return name.split(";")[0].split("/")[1].removesuffix("-conv_1") if name.count("/") > 1 else name.split(";")[0]
+    first = name.split(";")[0]
+    return re.sub(r"-\w+_\d+$", "", first.split("/")[1]) if first.count("/") else first
 
 
 def _not_counted(sources: Sources) -> str:

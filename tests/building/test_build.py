@@ -77,6 +77,7 @@ def test_a_stage_can_be_repeated_by_its_command(built, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.tflite
+@pytest.mark.timeout(1800)
 def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(built, tiny_root, tmp_path):
     folder = BuildFolder(tmp_path / "x")
     lengths = [f"--{name}={value}" for name, value in LENGTHS.items()]
