@@ -53,8 +53,9 @@ class BuildConfig:
         resolutions: sides of the input to choose among, in pixels; by default those of the space at which some network
             comes close to a cap, and smaller ones where a cap needs them.
         supernet_images, finetune_images, search_subnets: lengths that are set by hand, whatever the time: images drawn
-            by the supernet and by each detector, subnets scored for each cap.
+            by the supernet and by each detector, subnets scored.
         name: of the packages, of letters, digits, `.`, `_` and `-`; the cap is added to it.
+        least_ap: AP, as a fraction, below which a file is not packaged.
         safety: standard errors of the predicted latency by which the files stay below their caps.
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
         seed: of every stage.
@@ -74,6 +75,7 @@ class BuildConfig:
     finetune_images: int | None = None
     search_subnets: int | None = None
     name: str = "ofa-det"
+    least_ap: float = 0.01
     safety: float = 1.0
     device: str = "pixel2"
     seed: int = 0

@@ -131,6 +131,7 @@ def package_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> P
         name=f"{config.name}_{cap_name(cap_ms)}",
         data=replace(config.data, holdout_fraction=0.0),
         output=str(folder.submissions),
+        least_ap=config.least_ap,
     )
 
 

@@ -157,9 +157,8 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
     """The config, and whether it is JSON that shall be printed."""
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
     switches = {"--json", *(f"--{field.name}" for field in fields if field.type in (bool, "bool"))}
-    several = {
-        f"--{field.name}": "float |" not in str(field.type) for field in fields if "tuple[float" in str(field.type)
-    }
+    types = {f"--{field.name}": str(field.type) for field in fields}
+    several = {option: "float |" not in type_ for option, type_ in types.items() if "tuple[float" in type_}
     try:
         words = _joined(_spelled_out(argv, switches), several)
         parsed = parser.instantiate(parser.parse_args(words))
