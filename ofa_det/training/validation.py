@@ -69,7 +69,9 @@ class Validator:
                 sheet = contact_sheet(self._dataset, {f"{name} {100 * aps[name]:.1f}": predictor}, limit=PICTURE_IMAGES)
                 write_picture(self._run_folder / "pictures" / f"{images:07d}.jpg", sheet)
                 log.write_picture(images, sheet)
-        logger.info("%d images: AP %s", images, ", ".join(f"{name} {100 * ap:.1f}" for name, ap in aps.items()))
+        logger.info(
+            "%d images, in percent: %s", images, ", ".join(f"{name} {100 * ap:.1f}" for name, ap in aps.items())
+        )
         return aps
 
 

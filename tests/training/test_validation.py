@@ -77,7 +77,7 @@ def test_each_watched_subnet_is_scored_and_the_first_is_drawn(
     with MetricsLog(tmp_path, 0, 0) as log, caplog.at_level("INFO"):
         assert validator(Supernet(shallow).eval(), 48, log) == {"AP_largest": 0.11, "AP_smallest": 0.06}
     assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["0000048.jpg"]
-    assert "48 images: AP_largest 0.110, AP_smallest 0.060" in caplog.text
+    assert "48 images, in percent: AP_largest 11.0, AP_smallest 6.0" in caplog.text
 
 
 def test_random_subnets_are_scored_and_not_drawn(shallow: DetectorConfig, tiny_root: Path, tmp_path: Path) -> None:
