@@ -27,6 +27,7 @@ from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
+from ofa_det.search import report
 from ofa_det.search import run as run_module
 from ofa_det.search.choice import RescoreConfig
 from ofa_det.search.config import ScoreConfig, SearchConfig
@@ -122,6 +123,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[SubnetConfig]:
 
     monkeypatch.setattr(SubnetScorer, "ap", ap)
     monkeypatch.setattr(run_module._Scoring, "resampled", resampled)
+    for plot in ("front_plot", "curve_plot", "fit_plot"):  # Half a second each; test_report.py draws them.
+        monkeypatch.setattr(report, plot, lambda *_, **__: b"a picture")
     return subnets
 
 
@@ -236,7 +239,9 @@ def test_other_weights_or_calibration_are_measured_anew(
     save_supernet(folder, seed=1, postprocess=replace(POSTPROCESS, iou_threshold=0.5))  # as fast
     run(new_config(folder, tmp_path / "d"))
     assert measured == measured[:9] * 4
-    assert len(list((folder / "measured_ap").iterdir())) == 2 * 4  # AP, and that of the choice.
+    assert (
+        len(list((folder / "measured_ap").iterdir())) == 4 + 3
+    )  # AP, and that of the choice, which has statistics of its own.
 
 
 @pytest.mark.parametrize("kept", [True, False])
