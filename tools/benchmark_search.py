@@ -145,7 +145,7 @@ def _measured_per_minute(config: SpeedConfig, ranks: int) -> float:
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)] if ranks > 1 else []
         tool = Path(__file__).with_name("search_det.py")
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own tool.
             [sys.executable, *launcher, str(tool), *map(str, words)], env=environment, stderr=subprocess.DEVNULL
         )
         first_s, first = 0.0, 0

@@ -80,3 +80,26 @@ def test_too_few_images_to_calibrate_with_are_refused(supernet, tiny_space, data
     of_subnets = SubnetScorer(supernet.description, calibration=one, calibration_images=4, scored=one)
     with pytest.raises(ValueError, match=r"at least 2 images to calibrate batch norm with, found 1"):
         of_subnets.ap(supernet.network, tiny_space.smallest())
+
+
+def test_int8_scores_the_detector_as_its_file_computes(supernet, tiny_space, data):
+    of_subnets = SubnetScorer(
+        supernet.description,
+        calibration=open_split(data, "fit"),
+        calibration_images=CALIBRATION_IMAGES,
+        scored=open_split(data, "holdout"),
+        precision="int8",
+    )
+    floats, subnet = scorer(supernet.description, data), tiny_space.smallest()
+    found, plain = (one.metrics(supernet.network, subnet).results for one in (of_subnets, floats))
+    assert found != plain
+    shifts = [abs(a["score"] - b["score"]) for a, b in zip(found, plain, strict=False)]
+    assert 0 < sum(shifts) / len(shifts) < 0.05
+    with pytest.raises(ValueError, match="a precision of float32, int8, found 'int4'"):
+        SubnetScorer(
+            supernet.description,
+            calibration=open_split(data, "fit"),
+            calibration_images=2,
+            scored=open_split(data, "holdout"),
+            precision="int4",
+        )
