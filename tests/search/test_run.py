@@ -581,5 +581,5 @@ def test_int8_scores_are_kept_apart(supernet: Path, new_config: NewConfig, tmp_p
     options = {"evolution": EvolutionConfig(population=1, generations=0)}
     for precision in ("float32", "int8"):
         run(new_config(supernet, tmp_path / precision, score=ScoreConfig(precision=precision), **options))
-    headers = [json.loads(path.open().readline()) for path in (supernet / "measured_ap").iterdir()]
+    headers = [json.loads(path.read_text().splitlines()[0]) for path in (supernet / "measured_ap").iterdir()]
     assert sorted(header["identity"]["scored_as"] for header in headers) == ["float32"] * 2 + ["int8"] * 2
