@@ -35,7 +35,14 @@ def test_the_python_of_the_readme_does_the_whole_way(
         "train/small_data": ofa_det.TrainConfig(**few, space=str(tiny_space_file), output="runs/supernet"),
         "train/finetune": ofa_det.TrainConfig(**few, output="runs/det"),
         "search/pixel2": ofa_det.SearchConfig(
-            supernet="runs/supernet", data=few["data"], latency_cap_ms=1.0, calibration_images=4, evolution=evolution
+            supernet="runs/supernet",
+            data=few["data"],
+            latency_cap_ms=1.0,
+            calibration_images=4,
+            strategy="evolution",
+            evolution=evolution,
+            rescore=ofa_det.RescoreConfig(candidates=1, calibration_images=4, resamples=2),
+            baselines=False,
         ),
     }
     for name, config in smaller.items():

@@ -13,7 +13,7 @@ from ofa_det.search.problem import SearchProblem
 
 SMALLEST, LARGEST, UNIFORM = "smallest", "largest", "uniform"
 
-_SEARCH = NsgaConfig(population=200, generations=60)
+_SEARCH = NsgaConfig(population=100, generations=40)
 
 
 def controls(problem: SearchProblem, *, seed: int) -> Mapping[float, SubnetConfig]:

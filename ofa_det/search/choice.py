@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tqdm import tqdm
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation, ResampledAp
@@ -87,6 +88,7 @@ def choose(
     candidates: int,
     known: ResampledAp,
     measure: Callable[[Sequence[SubnetConfig]], Iterator[tuple[float, ...]]],
+    progress: bool = False,
 ) -> tuple[tuple[Choice, ...], Mapping[SubnetConfig, Rescored]]:
     """Scores the most promising again and chooses among them.
 
@@ -97,6 +99,7 @@ def choose(
         candidates: the best of the search that are scored again for each cap.
         known: AP and its resamples, which is asked first; takes what is measured.
         measure: gives them for subnets, in their order.
+        progress: show a progress bar.
 
     Returns:
         A choice for each cap, and all that was scored again.
@@ -108,7 +111,8 @@ def choose(
     }
     wanted = dict.fromkeys(subnet for subnets in tried.values() for subnet in subnets)
     unknown = [subnet for subnet in wanted if known.get(subnet) is None]
-    for subnet, resampled in zip(unknown, measure(unknown), strict=True):
+    measuring = tqdm(measure(unknown), total=len(unknown), desc="score again", unit="subnet", disable=not progress)
+    for subnet, resampled in zip(unknown, measuring, strict=True):
         known.add(subnet, resampled)
     drawn = {subnet: np.array(known.get(subnet)) for subnet in wanted}
     choices = []

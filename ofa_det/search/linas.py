@@ -143,24 +143,30 @@ class Linas:
         caps = itertools.cycle(problem.caps_ms[::-1])
         for number, cap_ms in zip(range(config.batch), caps, strict=False):
             chosen = predictor if number < config.batch - explored else predictor.drawn(self._rng)
-            if (subnet := self._best(visited, chosen, cap_ms)) is not None:
-                self._answers.ask(subnet)
+            if (subnet := self._best(visited, chosen, cap_ms, found)) is not None:
                 found.append(subnet)
-        genes, costs = problem.coding.encode(found), np.array([problem.costs(subnet) for subnet in found])
         if found:
+            genes, costs = problem.coding.encode(found), np.array([problem.costs(subnet) for subnet in found])
             self._predicted.update(zip(found, predictor(genes, costs).tolist(), strict=True))
         else:
             logger.info("no new subnet found by the predictor; search ends")
-        return iter(found)
+        return self._handed_out(found)
 
-    def _best(self, visited: Visited, predictor: ApPredictor, cap_ms: float) -> SubnetConfig | None:
-        """The new one that is expected to be best under a cap, by its exact costs."""
+    def _handed_out(self, subnets: Sequence[SubnetConfig]) -> Iterator[SubnetConfig]:
+        for subnet in subnets:
+            self._answers.ask(subnet)
+            yield subnet
+
+    def _best(
+        self, visited: Visited, predictor: ApPredictor, cap_ms: float, taken: Sequence[SubnetConfig]
+    ) -> SubnetConfig | None:
+        """The new one that is expected to be best under a cap, by its exact costs, and is not taken."""
         problem = self._problem
         values = problem.values(predictor(visited.genes, visited.costs), visited.costs, cap_ms)
         for index in np.argsort(-values, kind="stable"):
             if values[index] == -np.inf:
                 return None
             (subnet,) = problem.coding.decode(visited.genes[index : index + 1])
-            if subnet not in self._answers and problem.allows(subnet, cap_ms):
+            if subnet not in self._answers and subnet not in taken and problem.allows(subnet, cap_ms):
                 return subnet
         return None

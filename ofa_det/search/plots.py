@@ -86,7 +86,7 @@ def front_plot(
             capsize=4,
             color="C3",
             label=f"chosen under {choice.cap_ms:g} ms: AP {sure.ap:.3f} ± {sure.error:.3f}, {latency.mean_ms:.1f} ± "
-            f"{latency.error_ms:.1f} ms{' (as good as the largest)' if choice.within_noise else ''}",
+            f"{latency.error_ms:.1f} ms{' (not told apart from the largest)' if choice.within_noise else ''}",
         )
         axes.axvline(choice.cap_ms, color="0.2", linestyle="--", lw=1)
         axes.text(

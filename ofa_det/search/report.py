@@ -70,13 +70,18 @@ class SearchResult:
         caps = ", ".join(f"{choice.cap_ms:g}" for choice in self.choices)
         raise ValueError(f"expected a cap of {caps} ms, found {cap_ms:g}")
 
+    @property
+    def extrapolated(self) -> tuple[str, ...]:
+        """What of the chosen subnets no timed network backs, with its share of the last that has it."""
+        notes = (note for latency in self.latencies for note in latency.extrapolated)
+        return tuple({note.split(" (")[0]: note for note in notes}.values())
+
     def summary(self) -> str:
         """What was found, for reading."""
         lines = []
         for choice, latency in zip(self.choices, self.latencies, strict=True):
             lines += [str(choice.best.subnet), *_told(choice, latency, self)]
-        for name in dict.fromkeys(note for latency in self.latencies for note in latency.extrapolated):
-            lines.append(f"extrapolated: {name}")
+        lines += [f"extrapolated: {note}" for note in self.extrapolated]
         lines.append(f"the ± of the latency rests on {self.latency.rests_on}")
         of_strategy = sum(evaluation.subnet not in self.roles for evaluation in self.evaluations)
         lines.append(f"{len(self.evaluations)} subnets scored, {of_strategy} of them by {self.strategy}")
@@ -199,7 +204,7 @@ def _report(result: SearchResult) -> SearchReport:
         rescore_images=result.rescore_images,
         safety=result.safety,
         latency_rests_on=result.latency.rests_on,
-        extrapolated=tuple(dict.fromkeys(note for latency in result.latencies for note in latency.extrapolated)),
+        extrapolated=result.extrapolated,
         noise_standard_errors=NOISE,
         caps=tuple(
             CapReport(

@@ -247,6 +247,7 @@ def _search(
         candidates=config.rescore.candidates,
         known=ResampledAp(measured, scoring.resampled_identity()),
         measure=partial(team.measure, "rescore"),
+        progress=progress,
     )
     result = SearchResult(
         choices=choices,

@@ -9,8 +9,8 @@ from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.records import write_record
 
 SMALL, LARGE = map(SubnetConfig.parse, ("r192 k3e1 k3e3", "r320 k3e1 k7e6f.k5e4"))
-FIRST = Evaluation(subnet=SMALL, ap=0.1 + 0.2, latency_ms=1 / 3, macs=7, parameters=5)
-SECOND = Evaluation(subnet=LARGE, ap=0.5, latency_ms=9.5, macs=70, parameters=50)
+FIRST = Evaluation(subnet=SMALL, ap=0.1 + 0.2, latency_ms=1 / 3, at_most_ms=0.5, macs=7, parameters=5, file_bytes=9)
+SECOND = Evaluation(subnet=LARGE, ap=0.5, latency_ms=9.5, at_most_ms=10.5, macs=70, parameters=50, file_bytes=90)
 
 
 @pytest.fixture

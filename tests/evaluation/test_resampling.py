@@ -9,7 +9,7 @@ import pytest
 
 from ofa_det.evaluation.engines import category_matches
 from ofa_det.evaluation.metrics import coco_metrics
-from ofa_det.evaluation.resampling import average_precisions, bootstrap, mean_ap, permutation_p
+from ofa_det.evaluation.resampling import average_precisions, bootstrap, mean_ap, permutation_p, resampled_ap
 
 
 def data_set(images: int, *, seed: int = 0) -> dict[str, Any]:
@@ -125,3 +125,29 @@ def test_a_detector_that_finds_nothing_has_ap_zero() -> None:
     nothing = category_matches(truth, [])
     aps = average_precisions(nothing, [np.zeros(0)] * 3, np.ones(5))
     assert (aps[0], aps[1], np.isnan(aps[2])) == (0, 0, True)
+
+
+def test_the_first_ap_is_that_of_the_images_and_a_draw_is_the_data_set_that_it_draws() -> None:
+    truth = data_set(12)
+    results = detections(truth, quality=0.7, seed=3)
+    found = resampled_ap(truth, results, resamples=3, seed=5)
+    assert found[0] == pytest.approx(coco_metrics(truth, results).ap, abs=1e-12)
+    counts = np.random.default_rng(5).multinomial(12, np.full(12, 1 / 12))
+    assert found[1] == pytest.approx(repeated(truth, results, counts.tolist()).AP)
+
+
+def test_more_images_make_ap_surer_and_detectors_are_compared_on_the_same_draws() -> None:
+    few, many = (
+        resampled_ap(truth, detections(truth, quality=0.6, seed=1), resamples=60)[1:].std()
+        for truth in (data_set(10), data_set(90))
+    )
+    assert many < 0.6 * few
+    truth = data_set(30)
+    results = detections(truth, quality=0.6, seed=1)
+    worse = [{**result, "score": result["score"] * (0.9 if i % 7 else 1.0)} for i, result in enumerate(results)]
+    first, second = (resampled_ap(truth, found, resamples=60) for found in (results, worse))
+    assert (first - second)[1:].std() < 0.5 * first[1:].std()
+
+
+def test_nothing_found_is_zero() -> None:
+    assert resampled_ap(data_set(6), [], resamples=2)[0] == 0.0

@@ -20,9 +20,10 @@ def data(generated_root) -> DataConfig:
     return DataConfig(root=str(generated_root), holdout_fraction=0.25)
 
 
-def scorer(description, data) -> SubnetScorer:
+def scorer(description, data, **options) -> SubnetScorer:
     return SubnetScorer(
         description,
+        **options,
         calibration=open_split(data, "fit"),
         calibration_images=CALIBRATION_IMAGES,
         scored=open_split(data, "holdout"),
@@ -58,11 +59,10 @@ def test_the_supernet_is_not_changed(supernet, tiny_space, data):
     assert all(torch.equal(value, before[name]) for name, value in supernet.network.state_dict().items())
 
 
-def test_images_beyond_the_memory_are_read_again(supernet, tiny_space, data, monkeypatch):
+def test_images_beyond_the_memory_are_read_again(supernet, tiny_space, data):
     network, subnet = supernet.network, tiny_space.smallest()
     kept = scorer(supernet.description, data)
-    monkeypatch.setattr(subnets, "CACHE_BYTES", 0)
-    unkept = scorer(supernet.description, data)
+    unkept = scorer(supernet.description, data, cache_bytes=0)
     results = [of.score(of.predictor(network, subnet)).results for of in (kept, kept, unkept, unkept)]
     assert results[0] == results[1] == results[2] == results[3]
 
@@ -80,3 +80,14 @@ def test_too_few_images_to_calibrate_with_are_refused(supernet, tiny_space, data
     of_subnets = SubnetScorer(supernet.description, calibration=one, calibration_images=4, scored=one)
     with pytest.raises(ValueError, match=r"at least 2 images to calibrate batch norm with, found 1"):
         of_subnets.ap(supernet.network, tiny_space.smallest())
+
+
+def test_int8_scores_the_detector_as_its_file_computes(supernet, tiny_space, data):
+    of_subnets = scorer(supernet.description, data, precision="int8")
+    floats, subnet = scorer(supernet.description, data), tiny_space.smallest()
+    found, plain = (one.metrics(supernet.network, subnet).results for one in (of_subnets, floats))
+    assert found != plain
+    shifts = [abs(a["score"] - b["score"]) for a, b in zip(found, plain, strict=False)]
+    assert 0 < sum(shifts) / len(shifts) < 0.05
+    with pytest.raises(ValueError, match="a precision of float32, int8, found 'int4'"):
+        scorer(supernet.description, data, precision="int4")
