@@ -82,6 +82,9 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "crops": {"space": WITH_NECK, "subnet": SSDLITE, "augmentation": CROPS},
     "lite0_scratch": {"space": "efficientnet_lite0", "subnet": LITE0},
     "lite0": {"space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0"},
+    "one_anchor": {
+        "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0", "anchors": {"count": 4},
+    },
     "slow_backbone": {
         "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0",
         "schedule": {"backbone_rate": 0.2},
