@@ -414,9 +414,9 @@ def room(tmp_path, tiny_root, detector, write_detector) -> Room:
 def test_a_hostile_input_is_one_line_and_status_2(room, name, capfd):
     make, words = ROWS[name]
     argv = make(room)
-    begin = time.perf_counter()
+    begin = time.process_time()
     status = main(argv)
-    assert time.perf_counter() - begin < 10
+    assert time.process_time() - begin < 10
     output, error = capfd.readouterr()
     lines = error.splitlines()
     if "(warned)" in name:

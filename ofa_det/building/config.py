@@ -52,8 +52,9 @@ class BuildConfig:
             boxes of the training images; `configured` is what the recipe's files say.
         resolutions: sides of the input to choose among, in pixels; by default those of the space at which some network
             comes close to a cap, and smaller ones where a cap needs them.
-        supernet_images, finetune_images, search_subnets: lengths that are set by hand, whatever the time: images drawn
-            by the supernet and by each detector, subnets scored.
+        supernet_images: images that the supernet draws, whatever the time.
+        finetune_images: images that each detector draws, whatever the time.
+        search_subnets: subnets scored, whatever the time.
         name: of the packages, of letters, digits, `.`, `_` and `-`; the cap is added to it.
         least_ap: AP, as a fraction, below which a file is not packaged.
         safety: standard errors of the predicted latency by which the files stay below their caps.

@@ -88,7 +88,6 @@ def test_settings_count_for_both(arguments, tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--second", "none.tflite"], "found nothing at none.tflite"),
         (["--resamples", "1"], "expected resamples >= 2"),
         (["--confidence", "95"], "expected confidence between 0 and 1, found 95"),
         (["--device", "abacus"], "abacus"),
@@ -100,6 +99,11 @@ def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
     assert line.startswith("ofa-det compare: error: ")
     assert words in line
     assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_model_is_named(arguments, capsys):
+    assert main([arguments[0], "none.tflite", *arguments[2:]]) == 2
+    assert "found nothing at none.tflite" in capsys.readouterr().err
 
 
 def test_a_third_model_is_refused(arguments, models, capsys):
