@@ -45,7 +45,7 @@ from ofa_det.export.run import export
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
 from ofa_det.report.run import ReportConfig, report
 from ofa_det.search.run import search
-from ofa_det.submission.packaging import package
+from ofa_det.submission.packaging import package, package_title
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import METRICS_FILE
 from ofa_det.training.run import train
@@ -231,8 +231,8 @@ class _Build:
 
     def _submission(self, cap: float) -> Path:
         """Where the package goes, which carries its AP in its name."""
-        title = f"{package_config(self.config, self.folder, cap).name}_{100 * self._ap(cap, 'int8'):.1f}"
-        return self.folder.submissions / title
+        name = package_config(self.config, self.folder, cap).name
+        return self.folder.submissions / package_title(name, self._ap(cap, "int8"))
 
     def _ap(self, cap: float, of: str) -> float:
         ap = read_record(self.folder.evaluation(cap, of) / "metrics.json", EvaluationRecord).AP

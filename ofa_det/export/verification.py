@@ -164,8 +164,8 @@ def check_accuracy(
     """
     if before - after > tolerance:
         raise ValueError(
-            f"expected AP to fall by at most {tolerance:.3f} by the export, found {before:.3f} before and {after:.3f} "
-            f"after on {images} images{blame(layers)}; {MEND}, or raise --ap_tolerance"
+            f"expected AP to fall by at most {100 * tolerance:.1f} points by the export, found {100 * before:.1f} "
+            f"before and {100 * after:.1f} after on {images} images{blame(layers)}; {MEND}, or raise --ap_tolerance"
         )
 
 

@@ -197,11 +197,6 @@ class LeaveOneOut:
         return _greatest(np.abs(self.by_family))
 
     @cached_property
-    def network_rms(self) -> float:
-        """Root mean square error, one network left out."""
-        return sqrt(_mean(self.by_network**2))
-
-    @cached_property
     def family_rms(self) -> float:
         """Root mean square error, one family left out: the standard error of a prediction of another family."""
         return sqrt(_mean(self.by_family**2))

@@ -60,8 +60,3 @@ def picture(jpeg: bytes, *, shows: str, caption: str = "") -> str:
 def columns(*parts: str) -> str:
     """Parts side by side where there is room."""
     return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
-
-
-def percent(value: float | None) -> str:
-    """A fraction in percent; a dash where there is none."""
-    return "-" if value is None else f"{100 * value:.1f}"

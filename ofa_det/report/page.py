@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 
 from ofa_det.artefacts.build_record import cap_name
+from ofa_det.evaluation.metrics import percent
 from ofa_det.report.charts import Marker, Series, chart
 from ofa_det.report.errors import DetectorErrors
 from ofa_det.report.figures import search_figure, supernet_figure, training_figure
@@ -18,7 +19,6 @@ from ofa_det.report.html import (
     heat_cell,
     listed,
     paragraph,
-    percent,
     picture,
     section,
     table,

@@ -10,12 +10,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.search.choice import Choice, Rescored
 
+_PERCENT = PercentFormatter(xmax=1, symbol="")
 _MARKERS = {"smallest": "v", "largest": "^", "uniform": "s"}
 
 
@@ -85,8 +87,9 @@ def front_plot(
             ms=14,
             capsize=4,
             color="C3",
-            label=f"chosen under {choice.cap_ms:g} ms: AP {sure.ap:.3f} ± {sure.error:.3f}, {latency.mean_ms:.1f} ± "
-            f"{latency.error_ms:.1f} ms{' (not told apart from the largest)' if choice.within_noise else ''}",
+            label=f"chosen under {choice.cap_ms:g} ms: AP {100 * sure.ap:.1f} ± {100 * sure.error:.1f}, "
+            f"{latency.mean_ms:.1f} ± {latency.error_ms:.1f} ms"
+            f"{' (not told apart from the largest)' if choice.within_noise else ''}",
         )
         axes.axvline(choice.cap_ms, color="0.2", linestyle="--", lw=1)
         axes.text(
@@ -94,7 +97,8 @@ def front_plot(
         )
     first = latencies[0]
     axes.set_xlabel(f"predicted latency on {first.device}, ms ({first.precision}, {first.runtime})")
-    axes.set_ylabel("AP on held-out training images")
+    axes.set_ylabel("AP on held-out training images, percent")
+    axes.yaxis.set_major_formatter(_PERCENT)
     return _png(figure, axes, columns=2)
 
 
@@ -120,7 +124,8 @@ def curve_plot(evaluations: Sequence[Evaluation], choices: Sequence[Choice]) -> 
             label=f"largest under {choice.cap_ms:g} ms, unsearched",
         )
     axes.set_xlabel("subnets measured by the strategy")
-    axes.set_ylabel("best AP so far in the search")
+    axes.set_ylabel("best AP so far in the search, percent")
+    axes.yaxis.set_major_formatter(_PERCENT)
     return _png(figure, axes)
 
 
@@ -131,9 +136,11 @@ def fit_plot(fit: PredictorFit) -> bytes:
     ends = [min(*fit.predicted, *fit.measured), max(*fit.predicted, *fit.measured)]
     axes.plot(ends, ends, color="0.5", linestyle="--", label="predicted = measured")
     error = float(np.sqrt(np.mean(np.square(np.subtract(fit.predicted, fit.measured)))))
-    axes.set_title(f"{len(fit.predicted)} subnets, root mean square error {error:.4f}", size=10)
-    axes.set_xlabel("AP predicted before it was measured")
-    axes.set_ylabel("AP measured")
+    axes.set_title(f"{len(fit.predicted)} subnets, root mean square error {100 * error:.2f} points", size=10)
+    axes.set_xlabel("AP predicted before it was measured, percent")
+    axes.set_ylabel("AP measured, percent")
+    axes.xaxis.set_major_formatter(_PERCENT)
+    axes.yaxis.set_major_formatter(_PERCENT)
     figure.colorbar(points, label="order of measuring")
     return _png(figure, axes)
 

@@ -94,9 +94,9 @@ def _told(choice: Choice, latency: LatencyPrediction, result: SearchResult) -> l
     lines = [
         f"  cap {choice.cap_ms:g} ms: {latency} on {latency.device} ({latency.precision}, {latency.runtime}, "
         f"{latency.threads} thread), at most {best.at_most_ms:.1f} ms at a safety of {result.safety:g} standard errors",
-        f"  AP {choice.rescored.ap:.3f} ± {choice.rescored.error:.3f} on {images} held-out training images, "
-        f"{best.ap:.3f} on {result.holdout_images} in the search; {best.macs / 1e6:.0f} M multiply-accumulates, "
-        f"{best.file_bytes / 1e6:.2f} MB predicted",
+        f"  AP {100 * choice.rescored.ap:.1f} ± {100 * choice.rescored.error:.1f} on {images} held-out training "
+        f"images, {100 * best.ap:.1f} on {result.holdout_images} in the search; {best.macs / 1e6:.0f} M "
+        f"multiply-accumulates, {best.file_bytes / 1e6:.2f} MB predicted",
     ]
     if best.subnet == choice.control.subnet:
         return [*lines, "  it is the largest subnet under the cap: the search found none that is better"]
@@ -106,8 +106,9 @@ def _told(choice: Choice, latency: LatencyPrediction, result: SearchResult) -> l
         else f"more than {NOISE:g} standard errors"
     )
     lines.append(
-        f"  largest subnet under the cap: AP {choice.control_rescored.ap:.3f} ± {choice.control_rescored.error:.3f}, "
-        f"{choice.control.latency_ms:.1f} ms; the choice is {difference.ap:+.3f} ± {difference.error:.3f} AP, {verdict}"
+        f"  largest subnet under the cap: AP {100 * choice.control_rescored.ap:.1f} ± "
+        f"{100 * choice.control_rescored.error:.1f}, {choice.control.latency_ms:.1f} ms; the choice is "
+        f"{100 * difference.ap:+.1f} ± {100 * difference.error:.1f} AP, {verdict}"
     )
     return lines
 

@@ -285,8 +285,8 @@ def _asked(
             for evaluation in evaluate(subnets):
                 new.append(evaluation)
                 best = problem.best([*evaluations, *new], problem.caps_ms[-1])
-                told = f", best {best[0].ap:.3f} at {best[0].latency_ms:.1f} ms" if best else ""
-                bar.set_postfix_str(f"AP {evaluation.ap:.3f}{told}")
+                told = f", best {100 * best[0].ap:.1f} at {best[0].latency_ms:.1f} ms" if best else ""
+                bar.set_postfix_str(f"AP {100 * evaluation.ap:.1f}{told}")
                 bar.update()
             evaluations.extend(new)
             return new

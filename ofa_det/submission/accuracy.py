@@ -45,8 +45,8 @@ def check_accuracy_claims(
     """
     if metrics.ap < least_ap:
         raise ValueError(
-            f"expected an AP of {least_ap} at least, found {metrics.ap:.4f} on {len(dataset)} images; are these the "
-            "data that it was trained for, or lower --least_ap"
+            f"expected an AP of {100 * least_ap:.1f} at least, found {100 * metrics.ap:.2f} on {len(dataset)} images; "
+            "are these the data that it was trained for, or lower --least_ap"
         )
     if manifest is None or manifest.accuracy is None:
         if manifest is not None:
@@ -128,9 +128,9 @@ def score_torch(
 def _refuse_fall(entry: TorchEntry, tolerance: float) -> None:
     if entry.torch_ap - entry.file_ap > tolerance:
         raise ValueError(
-            f"expected AP to fall by at most {tolerance:.3f} from torch ({entry.source}) to the file, found "
-            f"{entry.torch_ap:.4f} and {entry.file_ap:.4f} on {entry.images} images; export it with other --ranges, "
-            "or raise --ap_tolerance"
+            f"expected AP to fall by at most {100 * tolerance:.1f} points from torch ({entry.source}) to the file, "
+            f"found {100 * entry.torch_ap:.2f} and {100 * entry.file_ap:.2f} on {entry.images} images; export it with "
+            "other --ranges, or raise --ap_tolerance"
         )
 
 

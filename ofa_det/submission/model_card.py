@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ofa_det.artefacts.manifest import Manifest
-from ofa_det.evaluation.metrics import NAMES
+from ofa_det.evaluation.metrics import NAMES, percent
 from ofa_det.submission.claims import CLAIMS_FILE, Claims
 
 EXPORT_CONFIG = "export.yaml"
@@ -43,7 +43,7 @@ def _summary(claims: Claims) -> Sequence[str]:
         f"Authors: {story.authors or 'not named (--authors)'}",
         "",
         description,
-        f"AP {_percent(claims.metrics.AP)} on {claims.metrics.images} images; predicted latency {latency} on a "
+        f"AP {percent(claims.metrics.AP)} on {claims.metrics.images} images; predicted latency {latency} on a "
         f"{latency.device} ({latency.runtime}).",
     )
 
@@ -57,7 +57,7 @@ def _table(claims: Claims) -> Sequence[str]:
         "| file | input | MB | AP | latency, predicted | latency, measured | MD5 |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         f"| {file.name} | uint8 {file.input_size[1]} x {file.input_size[0]} | {file.bytes / 1e6:.2f} | "
-        f"{_percent(claims.metrics.AP)} | {latency} | {measured} | `{file.md5}` |",
+        f"{percent(claims.metrics.AP)} | {latency} | {measured} | `{file.md5}` |",
     )
 
 
@@ -112,24 +112,23 @@ def _accuracy(claims: Claims) -> Sequence[str]:
     lines = [
         "## Accuracy",
         "",
-        "Of this file, with images stretched bilinearly to its input as OVIC does; COCO box metrics by pycocotools, in "
-        "percent.",
+        "Of this file, with images stretched bilinearly to its input as OVIC does; COCO's box metrics, in percent.",
         "",
         "| " + " | ".join(NAMES) + " |",
         "|" + " --- |" * len(NAMES),
-        "| " + " | ".join(_percent(getattr(record, name)) for name in NAMES) + " |",
+        "| " + " | ".join(percent(getattr(record, name)) for name in NAMES) + " |",
         "",
         "| category | id | AP |",
         "| --- | --- | --- |",
-        *(f"| {entry.name} | {entry.id} | {_percent(entry.AP)} |" for entry in record.classes),
+        *(f"| {entry.name} | {entry.id} | {percent(entry.AP)} |" for entry in record.classes),
     ]
     if claims.torch is not None:
         torch = claims.torch
         how = "scored beside the file" if torch.source == "run folder" else "as measured with the export"
         lines += [
             "",
-            f"The network in torch, {how}: AP {_percent(torch.torch_ap)} on {torch.images} images, where the file has "
-            f"{_percent(torch.file_ap)}.",
+            f"The network in torch, {how}: AP {percent(torch.torch_ap)} on {torch.images} images, where the file has "
+            f"{percent(torch.file_ap)}.",
         ]
     return lines
 
@@ -198,7 +197,7 @@ def _limits(claims: Claims) -> Sequence[str]:
     if record.images < 1000:
         lines.append(f"- AP is of {record.images} images, too few to tell differences of a point.")
     if record.APs is not None and record.AP and record.APs < record.AP / 2:
-        lines.append(f"- Small objects (below 32 x 32 px) are found poorly: AP {_percent(record.APs)}.")
+        lines.append(f"- Small objects (below 32 x 32 px) are found poorly: AP {percent(record.APs)}.")
     if unseen := [entry.name for entry in record.classes if entry.AP is None]:
         lines.append(f"- Without an object to measure on: {', '.join(unseen)}.")
     lines.append("- Images are stretched to the input, so objects in very long or tall images are distorted.")
@@ -237,7 +236,3 @@ def _commands(claims: Claims) -> Sequence[str]:
 
 def _software(claims: Claims) -> Sequence[str]:
     return ("## Software", "", ", ".join(f"{name} {version}" for name, version in claims.software.items()) + ".")
-
-
-def _percent(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -31,7 +31,7 @@ def parse_model(content: bytes, *, where: str) -> Any:
         raise ValueError(f"expected a TFLite model in {where}, found no TFL3 identifier")
     try:
         model = schema.ModelT.InitFromPackedBuf(content, 0)
-    except (struct.error, IndexError, TypeError, ValueError) as error:
+    except (struct.error, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ValueError(f"expected a whole TFLite model in {where}, found a broken one ({error})") from error
     if not model.subgraphs or not model.operatorCodes:
         raise ValueError(f"expected a TFLite model with operators in {where}, found none")

@@ -81,6 +81,11 @@ class Submission:
         return self.claims.file.md5
 
 
+def package_title(name: str | None, ap: float) -> str:
+    """Name of a package's folder and file: the winners' way, with AP in percent."""
+    return f"{name}_{100 * ap:.1f}"
+
+
 def package(config: PackageConfig, *, progress: bool = True) -> Submission:
     """Validates and measures a model, and writes its submission folder `NAME_AP`, AP in percent with one decimal.
 
@@ -120,7 +125,7 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
     measured = None
     if config.measured_ms is not None:
         measured = MeasuredEntry(mean_ms=config.measured_ms, on=config.measured_on)
-    title = f"{config.name}_{100 * metrics.ap:.1f}"
+    title = package_title(config.name, metrics.ap)
     claims = Claims(
         file=file_entry(model, f"{title}.tflite", predictor.input_size),
         images=ImagesEntry(data=config.data, sha256=dataset.fingerprint(), chosen=config.image_ids is not None),

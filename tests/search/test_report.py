@@ -140,14 +140,14 @@ def test_the_summary_says_what_the_numbers_rest_on_and_whether_they_differ() -> 
     assert sure.splitlines()[0] == str(SLOW.subnet)
     for text in (
         "cap 45 ms: 39.0 ms ± 2.5 ms on Pixel 2 (uint8, tflite-2020, 1 thread), at most 40.0 ms at a safety of 1",
-        "AP 0.490 ± 0.020 on 10 other held-out training images, 0.500 on 20 in the search",
-        "largest subnet under the cap: AP 0.290 ± 0.020, 20.0 ms; the choice is +0.200 ± 0.015 AP, more than 2",
+        "AP 49.0 ± 2.0 on 10 other held-out training images, 50.0 on 20 in the search",
+        "largest subnet under the cap: AP 29.0 ± 2.0, 20.0 ms; the choice is +20.0 ± 1.5 AP, more than 2",
         "the ± of the latency rests on 9 published networks",
         "extrapolated: depthwise 7x7: in no timed network",
         "5 subnets scored, 3 of them by linas",
     ):
         assert text in sure
-    assert "+0.020 ± 0.015 AP, within 2 standard errors: NOT told apart" in unsure
+    assert "+2.0 ± 1.5 AP, within 2 standard errors: NOT told apart" in unsure
     assert "it is the largest subnet under the cap" in found(choice(45.0, MIDDLE, 0.0)).summary()
 
 
