@@ -9,7 +9,7 @@ import math
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -175,9 +175,20 @@ def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, whe
         ValueError: naming the first key that differs.
     """
     wanted = json.loads(json.dumps(to_plain(expected)))  # As the file would hold it, so that tuples equal lists.
+    for key, one, other in _differences(wanted, found):
+        raise ValueError(f"expected {key} {one!r:.80} in {where}, found {other!r:.80}; {mend}")
+
+
+def _differences(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], within: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Values that differ, by the dots of their keys, as options are named."""
     for key in sorted(wanted.keys() | found.keys()):
-        if wanted.get(key) != found.get(key):
-            raise ValueError(f"expected {key} {wanted.get(key)!r:.80} in {where}, found {found.get(key)!r:.80}; {mend}")
+        one, other = wanted.get(key), found.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping) and one and other:
+            yield from _differences(one, other, f"{within}{key}.")
+        elif one != other:
+            yield f"{within}{key}", one, other
 
 
 def _convert(kind: Any, value: Any, path: str) -> Any:

@@ -56,6 +56,8 @@ class BuildConfig:
         finetune_images: images that each detector draws, whatever the time.
         search_subnets: subnets scored, whatever the time.
         name: of the packages, of letters, digits, `.`, `_` and `-`; the cap is added to it.
+        ap_tolerance: largest fall of AP, as a fraction, by export; a file that loses more ends the build, which may be
+            resumed with another.
         least_ap: AP, as a fraction, below which a file is not packaged.
         safety: standard errors of the predicted latency by which the files stay below their caps.
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
@@ -76,6 +78,7 @@ class BuildConfig:
     finetune_images: int | None = None
     search_subnets: int | None = None
     name: str = "ofa-det"
+    ap_tolerance: float = 0.01
     least_ap: float = 0.01
     safety: float = 1.0
     device: str = "pixel2"

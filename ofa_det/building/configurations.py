@@ -109,6 +109,7 @@ def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> Ex
         model=str(folder.detector(cap_ms)),
         data=replace(config.data, holdout_fraction=0.0),
         output=str(folder.export(cap_ms)),
+        ap_tolerance=config.ap_tolerance,
         device=config.device,
     )
 
@@ -131,6 +132,7 @@ def package_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> P
         name=f"{config.name}_{cap_name(cap_ms)}",
         data=replace(config.data, holdout_fraction=0.0),
         output=str(folder.submissions),
+        ap_tolerance=config.ap_tolerance,
         least_ap=config.least_ap,
     )
 

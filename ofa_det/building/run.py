@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.build_record import (
     BUILD_FILE,
     PLAN_FILE,
@@ -38,12 +39,13 @@ from ofa_det.building.configurations import (
 )
 from ofa_det.building.plan import DetectorPlan, Plan, expected_seconds, make_plan, plan_detectors
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
-from ofa_det.building.stages import LEDGER_FILE, Stages
+from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
 from ofa_det.data.inspection import InspectConfig, inspect
 from ofa_det.evaluation.run import evaluate
 from ofa_det.export.run import export
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
 from ofa_det.report.run import ReportConfig, report
+from ofa_det.search.config import SearchConfig
 from ofa_det.search.run import search
 from ofa_det.submission.packaging import package, package_title
 from ofa_det.training.config import TrainConfig
@@ -54,7 +56,7 @@ logger = logging.getLogger(__name__)
 
 DETECTORS_FILE = "detectors.json"
 HOST_FILE = "host_latency.json"
-_MAY_CHANGE = ("output", "resume")
+_MAY_CHANGE = ("output", "resume", "ap_tolerance", "least_ap")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,9 @@ class _Build:
         self.config = config
         self.folder = BuildFolder(Path(config.output))
         path = self.folder.root / LEDGER_FILE
-        if path.exists() and not config.resume:
+        if not has_finished_stages(path):
+            path.unlink(missing_ok=True)  # What came to nothing, as of data that are not there, is no build.
+        elif not config.resume:
             raise ValueError(
                 f"expected a new --output, found a build in {self.folder.root}; pass --resume to go on with it"
             )
@@ -158,10 +162,21 @@ class _Build:
             "search",
             "search",
             options,
-            lambda options: search(replace(options, resume=True), progress=False),
+            self._searched,
             writes=[self.folder.subnet(cap, len(caps)) for cap in caps],
             watch=watch_search(Path(options.output) / EVALUATIONS_FILE, options.max_evaluations),
         )
+
+    def _searched(self, options: SearchConfig) -> None:
+        result = search(replace(options, resume=True), progress=False)
+        for line in result.summary().splitlines():
+            self.progress.tell(f"  {line}")
+        caps_of: dict[SubnetConfig, list[str]] = {}
+        for choice in result.choices:
+            caps_of.setdefault(choice.best.subnet, []).append(f"{choice.cap_ms:g}")
+        for caps in caps_of.values():
+            if len(caps) > 1:
+                logger.warning("the search chose one and the same network under %s ms", " and ".join(caps))
 
     def _plan_detectors(self, plan: Plan) -> DetectorPlan:
         path = self.folder.root / DETECTORS_FILE

@@ -24,6 +24,11 @@ AGAIN = "$AGAIN"
 ConfigT = TypeVar("ConfigT")
 
 
+def has_finished_stages(ledger: Path) -> bool:
+    """Whether a build's ledger says more than what was begun."""
+    return ledger.is_file() and ledger.read_bytes().count(b"\n") > 1
+
+
 class Stages:
     """Runs the stages of one build, those alone that are not finished.
 
