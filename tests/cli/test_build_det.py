@@ -64,9 +64,16 @@ def test_mistakes_are_one_line(options, message, tmp_path, capsys, monkeypatch):
 
 
 def test_a_folder_with_a_build_is_refused(tmp_path, tiny_root, capsys):
-    (tmp_path / "build.jsonl").touch()
+    (tmp_path / "build.jsonl").write_text('{"schema_version": 2, "identity": {}}\n{"stage": "inspection"}\n')
     assert main([str(tiny_root), "--latency_cap_ms", "40", "--output", str(tmp_path)]) == 2
     assert f"expected a new --output, found a build in {tmp_path}; pass --resume" in capsys.readouterr().err
+
+
+def test_a_start_that_came_to_nothing_does_not_take_the_folder(tmp_path, capsys):
+    words = ["--latency_cap_ms", "40", "--output", str(tmp_path / "x")]
+    for root in ("NOWHERE", "NOR HERE"):
+        assert main([str(tmp_path / root), *words]) == 2
+        assert f"found nothing at {tmp_path / root}" in capsys.readouterr().err
 
 
 def test_the_table_has_a_line_for_every_file():
