@@ -136,7 +136,7 @@ def test_a_checkpoint_of_another_network_is_not_continued(
     config = new_config(tmp_path)
     training.run(training.network(), config)
     other = replace(training, shallow=replace(training.shallow, num_classes=4))
-    with pytest.raises(ValueError, match=r"expected model .*last\.ckpt.*data, supernet or space have changed"):
+    with pytest.raises(ValueError, match=r"expected model.* .*last\.ckpt.*data, supernet or space have changed"):
         other.run(other.network(), config)
 
 

@@ -158,7 +158,7 @@ def test_a_resumed_run_needs_the_images_it_began_with(
     path = root / config.data.train_annotations
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"images": content["images"][1:]}))
-    with pytest.raises(ValueError, match=r"expected model .* in .*last\.ckpt.*; data, supernet or space have changed"):
+    with pytest.raises(ValueError, match=r"expected model.* in .*last\.ckpt.*; data, supernet or space have changed"):
         train(replace(config, resume=True), progress=False)
 
 
