@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Sequence
 from html import escape
 
+from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.report.charts import Series, chart
 from ofa_det.report.html import columns
-from ofa_det.report.sources import Curves, DetectorSources, Scored
+from ofa_det.report.sources import Curves, DetectorSources
 
 _TITLES = {"AP_largest": "largest subnet", "AP_smallest": "smallest subnet", "AP": "detector"}
 
@@ -34,7 +35,7 @@ def training_figure(curves: Curves, *, title: str, colour: int | None) -> str:
     return f"<h3>{escape(title)}</h3>{columns(*parts)}"
 
 
-def search_figure(scored: Sequence[Scored], detectors: Sequence[DetectorSources]) -> str:
+def search_figure(scored: Sequence[Evaluation], detectors: Sequence[DetectorSources]) -> str:
     """Best AP so far under every cap."""
     series = [
         Series(
@@ -52,7 +53,7 @@ def search_figure(scored: Sequence[Scored], detectors: Sequence[DetectorSources]
     return f"<h3>Search, AP on held-out training images</h3>{columns(drawn)}"
 
 
-def _best_so_far(scored: Sequence[Scored], cap_ms: float) -> list[tuple[int, float]]:
+def _best_so_far(scored: Sequence[Evaluation], cap_ms: float) -> list[tuple[int, float]]:
     """Of the subnets that keep a cap: which it was, from 1, and the best AP until then."""
     kept = [(place, one.ap) for place, one in enumerate(scored, start=1) if one.at_most_ms <= cap_ms]
     aps = itertools.accumulate((ap for _, ap in kept), max)

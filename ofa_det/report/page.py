@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from pathlib import Path
 
 from ofa_det.artefacts.build_record import cap_name
 from ofa_det.evaluation.metrics import percent
+from ofa_det.report.accuracy import accuracy_section, detections_section, errors_section
 from ofa_det.report.charts import Marker, Series, chart
 from ofa_det.report.errors import DetectorErrors
 from ofa_det.report.figures import search_figure, supernet_figure, training_figure
 from ofa_det.report.html import (
     bar_cell,
-    columns,
     facts,
-    heat_cell,
     listed,
     paragraph,
-    picture,
     section,
     table,
 )
-from ofa_det.report.misses import FALSE, HIT, MISSED
-from ofa_det.report.sources import DetectorSources, Sources
-
-_MOST_MATRIX_CLASSES = 12
-_MOST_CONFUSIONS = 12
-_MOST_OPS = 10
-_MOST_CLASSES = 40
+from ofa_det.report.latency import latency_section, not_counted_section, phone_section
+from ofa_det.report.sources import Sources
+from ofa_det.search.report import pareto_front
 
 
 def page(sources: Sources, errors: Sequence[DetectorErrors | None]) -> str:
@@ -54,15 +47,15 @@ def _parts(sources: Sources, errors: Sequence[DetectorErrors | None]) -> Iterato
     yield _promise(sources)
     yield _front(sources)
     yield _training(sources)
-    yield _accuracy(sources)
+    yield accuracy_section(sources)
     for detector, found in zip(sources.detectors, errors, strict=True):
-        yield _errors(sources, detector, found)
+        yield errors_section(sources, detector, found)
     for detector in sources.detectors:
-        yield _detections(detector)
+        yield detections_section(detector)
     for detector in sources.detectors:
-        yield _latency(detector)
-    yield _not_counted(sources)
-    yield _phone(sources)
+        yield latency_section(detector)
+    yield not_counted_section(sources)
+    yield phone_section(sources)
     yield _data(sources)
     yield _repeat(sources)
 
@@ -95,7 +88,7 @@ def _promise(sources: Sources) -> str:
     images = sources.detectors[0].after.images
     note = paragraph(
         f"Made from {sources.data.root}. AP is COCO's (0.50:0.95), of the int8 file itself on {images} validation "
-        "images, which neither training nor search has seen. Latencies are of one image and one thread, with "
+        "images, which neither training nor search reads. Latencies are of one image and one thread, with "
         "post-processing.",
         soft=True,
     )
@@ -104,22 +97,20 @@ def _promise(sources: Sources) -> str:
 
 def _front(sources: Sources) -> str:
     series: list[Series] = []
-    scored = sorted({(one.latency_ms, one.ap) for one in sources.scored})
+    scored = sources.scored
     if scored:
-        best: list[tuple[float, float]] = []
-        for latency_ms, ap in scored:
-            if not best or ap > best[-1][1]:
-                best.append((latency_ms, ap))
+        front = pareto_front(scored)
         series.append(
             Series(
                 name=f"{len(scored)} subnets scored in the search",
-                xs=[x for x, _ in scored],
-                ys=[100 * y for _, y in scored],
+                xs=[one.latency_ms for one in scored],
+                ys=[100 * one.ap for one in scored],
                 colour=None,
                 mark="dots",
             )
         )
-        series.append(Series(name="their front", xs=[x for x, _ in best], ys=[100 * y for _, y in best], colour=None))
+        xs, ys = [one.latency_ms for one in front], [100 * one.ap for one in front]
+        series.append(Series(name="their front", xs=xs, ys=ys, colour=None))
     for number, detector in enumerate(sources.detectors):
         built = detector.built
         series.append(
@@ -148,7 +139,33 @@ def _front(sources: Sources) -> str:
         if scored
         else "AP on the validation images; the bars are one standard error of the predicted latency."
     )
-    return section("Accuracy against latency", drawn, paragraph(note, soft=True))
+    return section("Accuracy against latency", drawn, paragraph(note, soft=True), listed(_verdicts(sources)))
+
+
+def _verdicts(sources: Sources) -> Iterator[str]:
+    """Of every cap, whether the search found more than the largest subnet under it; and caps that got one network."""
+    found = sources.search
+    if found is None:
+        return
+    caps_of: dict[str, list[str]] = {}
+    for cap in found.caps:
+        caps_of.setdefault(cap.subnet, []).append(cap_name(cap.cap_ms))
+        if cap.subnet == cap.control:
+            yield f"Under {cap_name(cap.cap_ms)} the search found nothing better than the largest subnet."
+            continue
+        yield (
+            f"Under {cap_name(cap.cap_ms)} the chosen subnet had AP {100 * cap.ap:.1f} ± {100 * cap.ap_error:.1f} on "
+            f"{found.rescore_images} held-out images, the largest {100 * cap.control_ap:.1f} ± "
+            f"{100 * cap.control_ap_error:.1f}: {100 * cap.difference:+.1f} ± {100 * cap.difference_error:.1f}, "
+            + (
+                "which does not tell them apart."
+                if cap.within_noise
+                else f"more than {found.noise_standard_errors:g} standard errors."
+            )
+        )
+    for caps in caps_of.values():
+        if len(caps) > 1:
+            yield f"{' and '.join(caps)} got one and the same network."
 
 
 def _training(sources: Sources) -> str:
@@ -159,211 +176,6 @@ def _training(sources: Sources) -> str:
     ]
     figures += [search_figure(sources.scored, sources.detectors)] if sources.record.elastic else []
     return section("Training and search", *figures)
-
-
-def _accuracy(sources: Sources) -> str:
-    detectors = sources.detectors
-    names = [cap_name(detector.built.latency_cap_ms) for detector in detectors]
-    keys = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100")
-    sizes = table(
-        ["", *keys],
-        [
-            [f"{name}, {what}", *(percent(getattr(record, key)) for key in keys)]
-            for name, detector in zip(names, detectors, strict=True)
-            for what, record in (("int8", detector.after), ("float", detector.before))
-        ],
-    )
-    classes = sorted(detectors[0].after.classes, key=lambda entry: -1.0 if entry.AP is None else -entry.AP)
-    by_id = [{entry.id: entry.AP for entry in detector.after.classes} for detector in detectors]
-    objects = {entry.id: entry.objects for entry in sources.inspection.classes}
-    rows = [
-        [
-            f'<td class="name">{escape(entry.name)}</td>',
-            *(percent(aps[entry.id]) for aps in by_id),
-            bar_cell(entry.AP or 0.0),
-            str(objects.get(entry.id, {}).get("train", "-")),
-            str(objects.get(entry.id, {}).get("val", "-")),
-        ]
-        for entry in classes[:_MOST_CLASSES]
-    ]
-    by_class = table(["class", *names, "", "train", "val"], rows, kind="bars")
-    more = len(classes) - _MOST_CLASSES
-    return section(
-        "Accuracy by size and class",
-        sizes,
-        paragraph(
-            "In percent. Small, medium and large objects (APs, APm, APl) have up to 32² and 96² pixels of the original "
-            "image and above; a dash stands where the data have none.",
-            soft=True,
-        ),
-        "<h3>By class, int8 files</h3>",
-        by_class,
-        paragraph(f"{more} more classes are in metrics.json.", soft=True) if more > 0 else "",
-    )
-
-
-def _errors(sources: Sources, detector: DetectorSources, errors: DetectorErrors | None) -> str:
-    title = f"What it gets wrong: {cap_name(detector.built.latency_cap_ms)}"
-    if errors is None:
-        return section(
-            title, paragraph(f"The pictures need the data set, which is not at {sources.data.root} any more.")
-        )
-    head = paragraph(
-        f"At score {errors.threshold:g}, where precision ({percent(errors.precision)}) and recall "
-        f"({percent(errors.recall)}) are together best; class right and IoU at least 0.5."
-    )
-    return section(title, head, _confusion(errors), *_worst(sources, errors))
-
-
-def _confusion(errors: DetectorErrors) -> str:
-    names, rows = (*errors.classes, "nothing"), errors.confusion
-    last = len(names) - 1
-    if len(errors.classes) <= _MOST_MATRIX_CLASSES:
-        body = [
-            [
-                f'<td class="name">{escape(name)}</td>',
-                *(
-                    heat_cell(value, value / max(1, sum(row)), right=column == number)
-                    for column, value in enumerate(row)
-                    if number != last or column != last
-                ),
-            ]
-            for number, (name, row) in enumerate(zip(names, rows, strict=True))
-        ]
-        return "<h3>Confusion: true classes by row, found ones by column</h3>" + table(["", *names], body, kind="heat")
-    pairs = sorted(
-        (
-            (-value, names[number], names[column])
-            for number, row in enumerate(rows)
-            for column, value in enumerate(row)
-            if number != column and value
-        )
-    )[:_MOST_CONFUSIONS]
-    body = [[escape(true), escape(found), str(-value)] for value, true, found in pairs]
-    return "<h3>Commonest confusions</h3>" + table(["truth", "found", "times"], body)
-
-
-def _worst(sources: Sources, errors: DetectorErrors) -> Iterator[str]:
-    if not errors.worst:
-        yield paragraph("No image has an error at this score.")
-        return
-    key = "".join(
-        f'<i style="border-color:rgb{colour}"></i>{text}'
-        for colour, text in ((HIT, "found"), (MISSED, "missed"), (FALSE, "nothing there, or another class"))
-    )
-    yield f'<h3>The images it gets worst</h3><p class="soft key">{key}</p>'
-    figures = [
-        picture(
-            (sources.folder.root / name).read_bytes(),
-            shows=f"errors on {image.file_name}",
-            caption=f"{image.file_name}: {image.missed} missed, {image.false} false, {image.confused} confused",
-        )
-        for image, name in zip(errors.worst, errors.pictures, strict=True)
-    ]
-    yield f'<div class="pictures">{"".join(figures)}</div>'
-
-
-def _detections(detector: DetectorSources) -> str:
-    name = cap_name(detector.built.latency_cap_ms)
-    change = 100 * (detector.built.int8_ap - detector.built.float_ap)
-    check = detector.manifest.verification
-    text = f"Ground truth, the int8 file, and the float detector: {change:+.1f} AP by quantization."
-    if "box_code_sqnr_db" in check:
-        text += (
-            f" Raw outputs against torch: boxes {check['box_code_sqnr_db']:.1f} dB, scores "
-            f"{check['score_sqnr_db']:.1f} dB of signal to noise."
-        )
-    return section(
-        f"Detections, file against float: {name}",
-        paragraph(text),
-        picture(detector.contact_sheet, shows="ground truth, int8 and float detections side by side"),
-    )
-
-
-def _latency(detector: DetectorSources) -> str:
-    layers, total = detector.latency.layers, detector.latency.mean_ms or 1.0
-    kinds: dict[str, float] = {}
-    for layer in layers:
-        kinds[layer.kind] = kinds.get(layer.kind, 0.0) + layer.latency_ms
-    by_kind = sorted(kinds.items(), key=lambda item: -item[1])
-    top = by_kind[0][1]
-    kind_table = table(
-        ["kind of op", "ms", "share", ""],
-        [[escape(kind), f"{ms:.2f}", f"{ms / total:.0%}", bar_cell(ms / top)] for kind, ms in by_kind],
-        kind="bars",
-    )
-    costly = sorted(layers, key=lambda layer: -layer.latency_ms)[:_MOST_OPS]
-    op_table = table(
-        ["costliest ops", "ms"],
-        [[f'<td class="name">{escape(_op(layer.name))}</td>', f"{layer.latency_ms:.2f}"] for layer in costly],
-    )
-    network = detector.manifest.network
-    head = facts(
-        [
-            ("network", str(network.subnet)),
-            ("work", f"{network.macs / 1e6:.0f} M multiply-accumulates, {network.parameters / 1e6:.2f} M parameters"),
-            ("post-processing", f"{detector.latency.postprocessing_ms:.1f} ms of {detector.latency}"),
-        ]
-    )
-    return section(
-        f"Where the milliseconds go: {cap_name(detector.built.latency_cap_ms)}", head, columns(kind_table, op_table)
-    )
-
-
-def _op(name: str) -> str:
-    """The layer in the name of an op, which lists all that was fused into it."""
-    first = name.split(";")[0]
-    return re.sub(r"-\w+_\d+$", "", first.split("/")[1]) if first.count("/") else first
-
-
-def _not_counted(sources: Sources) -> str:
-    latency = sources.detectors[0].latency
-    shared = [f"Not counted: {latency.excluded}.", f"The ± rests on {latency.rests_on}.", latency.error_source]
-    parts = [listed(filter(None, shared))]
-    for detector in sources.detectors:
-        if detector.latency.extrapolated:
-            parts.append(f"<h3>Extrapolated under {detector.built.latency_cap_ms:g} ms</h3>")
-            parts.append(listed(detector.latency.extrapolated))
-    images = sources.detectors[0].after.images
-    parts.append(
-        paragraph(
-            f"The latency is a prediction for {latency.device} with {latency.runtime}, not a measurement on a phone; "
-            f"other runtimes and phones differ. AP on {images} images is uncertain, too, and one training is one draw."
-        )
-    )
-    return section("What was not counted", *parts)
-
-
-def _phone(sources: Sources) -> str:
-    detector = sources.detectors[0]
-    manifest, root = detector.manifest, sources.folder.root
-    model = root / detector.built.model
-    commands = (
-        f"ofa-det measure-latency --model {model} --device adb --per_op\n\n"
-        "# the same by hand; benchmark_model is TensorFlow Lite's, mask 10 the first large core of a Pixel 2\n"
-        f"adb push {model} /data/local/tmp/model.tflite\n"
-        "adb shell taskset 10 /data/local/tmp/benchmark_model --graph=/data/local/tmp/model.tflite \\\n"
-        "    --num_threads=1 --use_xnnpack=false --warmup_runs=5 --num_runs=50"
-    )
-    outputs = [
-        [str(number), " x ".join(map(str, output.shape)), f'<td class="name">{escape(output.content)}</td>']
-        for number, output in enumerate(manifest.outputs)
-    ]
-    classes = ", ".join(category.name for category in manifest.network.categories[:20])
-    return section(
-        "On a phone",
-        f"<pre>{escape(commands)}</pre>",
-        facts(
-            [
-                (
-                    "input",
-                    f"{' x '.join(map(str, manifest.input.shape))} {manifest.input.dtype}: {manifest.input.content}",
-                ),
-                ("classes", f"labels.txt beside the file, a line for each index: {classes}"),
-            ]
-        ),
-        table(["output", "shape", "content"], outputs),
-    )
 
 
 def _data(sources: Sources) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ofa_det.artefacts.build_record import BuildFolder, BuildRecord, BuiltDetector, read_build
-from ofa_det.artefacts.evaluations import EVALUATIONS_FILE
+from ofa_det.artefacts.evaluations import EVALUATIONS_FILE, Evaluation
 from ofa_det.artefacts.files import read_json
 from ofa_det.artefacts.manifest import EvaluationRecord, Manifest, read_manifest
 from ofa_det.artefacts.model_file import CONFIG_FILE
@@ -18,8 +18,9 @@ from ofa_det.data.inspection_report import Inspection
 from ofa_det.data.splits import DataConfig
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+from ofa_det.search.report import SEARCH_FILE, SearchReport
+from ofa_det.training.metrics_log import METRICS_FILE
 
-METRICS_FILE = "metrics.jsonl"
 _MOST_POINTS = 150
 
 
@@ -40,15 +41,6 @@ class Curves:
     validated: Sequence[float]
     aps: Mapping[str, Sequence[float]]
     images_per_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A subnet that a search scored."""
-
-    ap: float
-    latency_ms: float
-    at_most_ms: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +74,8 @@ class Sources:
     data: DataConfig
     inspection: Inspection
     supernet: Curves | None
-    scored: Sequence[Scored]
+    scored: Sequence[Evaluation]
+    search: SearchReport | None
     detectors: Sequence[DetectorSources]
     commands: str
 
@@ -104,6 +97,7 @@ def read_sources(root: Path) -> Sources:
         data=from_plain(DataConfig, options["data"], where=str(root / CONFIG_FILE)),
         inspection=parse_record(read_json(inspection), Inspection, where=str(inspection)),
         supernet=read_curves(folder.supernet / METRICS_FILE) if record.elastic else None,
+        search=read_record(folder.search / SEARCH_FILE, SearchReport) if record.elastic else None,
         scored=tuple(_scored(folder.search / EVALUATIONS_FILE)) if record.elastic else (),
         detectors=tuple(_detector(folder, record, built) for built in record.detectors),
         commands=(root / "commands.txt").read_text(),
@@ -151,10 +145,10 @@ def read_curves(path: Path) -> Curves:
     )
 
 
-def _scored(path: Path) -> Iterator[Scored]:
+def _scored(path: Path) -> Iterator[Evaluation]:
     for entry in _entries(path):
         if "ap" in entry:
-            yield Scored(ap=entry["ap"], latency_ms=entry["latency_ms"], at_most_ms=entry["at_most_ms"])
+            yield Evaluation.from_entry(entry, where=str(path))
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:

@@ -17,6 +17,8 @@ from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.search.choice import NOISE, Choice, Rescored
 from ofa_det.search.plots import PredictorFit, curve_plot, fit_plot, front_plot
 
+SEARCH_FILE = "search.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
@@ -181,7 +183,7 @@ def write_report(folder: Path, result: SearchResult) -> None:
             within_noise=choice.within_noise,
         )
         write_record(folder / subnet_file(choice.cap_ms, len(result.choices)), chosen)
-    write_record(folder / "search.json", _report(result))
+    write_record(folder / SEARCH_FILE, _report(result))
     write_atomically(folder / "pareto.csv", _table(result))
     front = pareto_front(result.evaluations)
     write_atomically(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from ofa_det.artefacts.build_record import BUILD_FILE, BuildFolder, BuildRecord, BuiltDetector, StageEntry
+from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.artefacts.manifest import MANIFEST_FILE, TensorEntry
 from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.building.config import BuildConfig
@@ -15,6 +17,7 @@ from ofa_det.data.inspection import InspectConfig, inspect
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.run import EvaluateConfig, evaluate
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+from ofa_det.search.report import SEARCH_FILE, CapReport, SearchReport
 
 CAPS_MS = (20.0, 37.5)
 
@@ -32,6 +35,7 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
     write_record(folder.inspection / "inspection.json", inspected.record)
     ids = [entry.id for entry in inspected.record.classes]
     _write_curves(folder.supernet, ("AP_largest", "AP_smallest", "AP_1"))
+    _write_search(folder)
     detectors = tuple(_detector(folder, cap, data, ids, write_detector, write_manifest) for cap in CAPS_MS)
     record = BuildRecord(
         machine="a machine of 2 cores",
@@ -45,6 +49,34 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
     )
     write_record(folder.root / BUILD_FILE, record)
     return folder
+
+
+def _write_search(folder: BuildFolder) -> None:
+    """The second of three subnets is chosen under either cap; it is told apart from the largest under the greater."""
+    space = read_space("ssdlite_mbv3_tiny")
+    subnets = [space.smallest(), space.largest(), space.largest(space.resolutions[0])]
+    costs = {"macs": 1_000, "parameters": 10, "file_bytes": 100}
+    scored = [
+        Evaluation(subnet=subnet, ap=ap, latency_ms=ms, at_most_ms=ms + 1, **costs)
+        for subnet, ap, ms in zip(subnets, (0.1, 0.3, 0.2), (15.0, 19.0, 18.0), strict=True)
+    ]
+    header = {"schema_version": 2, "identity": {}}
+    folder.search.mkdir()
+    lines = (header, *(one.to_entry() for one in scored))
+    (folder.search / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    caps = tuple(
+        CapReport(
+            cap_ms=cap, subnet=str(subnets[1]), search_ap=0.3, ap=0.28, ap_error=0.02, latency_ms=19.0, at_most_ms=20.0,
+            control=str(subnets[2]), control_ap=0.2, control_ap_error=0.02, difference=0.08, difference_error=0.03,
+            within_noise=noise,
+        )
+        for cap, noise in zip(CAPS_MS, (True, False), strict=True)
+    )  # fmt: skip
+    report = SearchReport(
+        strategy="linas", evaluations=3, baselines=2, holdout_images=20, rescore_images=10, safety=1.0,
+        latency_rests_on="9 networks", extrapolated=(), noise_standard_errors=2.0, caps=caps,
+    )  # fmt: skip
+    write_record(folder.search / SEARCH_FILE, report)
 
 
 def _detector(folder, cap, data, ids, write_detector, write_manifest) -> BuiltDetector:
@@ -64,10 +96,6 @@ def _detector(folder, cap, data, ids, write_detector, write_manifest) -> BuiltDe
         options = EvaluateConfig(model=str(model), data=data, output=str(folder.evaluation(cap, of)))
         ap = evaluate(options, progress=False).ap
     _write_curves(folder.detector(cap), ("AP",))
-    folder.search.mkdir(exist_ok=True)
-    header = {"schema_version": 2, "identity": {}}
-    scored = [{"ap": ap, "latency_ms": ms, "at_most_ms": ms + 1} for ap, ms in ((0.1, 15.0), (0.3, 19.0), (0.2, 18.0))]
-    (folder.search / "evaluations.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in (header, *scored)))
     return BuiltDetector(
         latency_cap_ms=cap,
         float_ap=ap,
