@@ -18,7 +18,7 @@ from ofa_det.artefacts.onnx_external import external_data
 from ofa_det.artefacts.records import parse_record
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
-from ofa_det.detection.preprocessing import check_images
+from ofa_det.evaluation.one_by_one import OneByOne
 
 METADATA_KEY = "ofa_det"
 NMS_METADATA_KEY = "ofa_det_suppressed"
@@ -46,7 +46,7 @@ class OnnxMetadata:
     postprocess: PostProcessConfig
 
 
-class OnnxDetector:
+class OnnxDetector(OneByOne):
     """An `.onnx` detector of `tools/export_det.py` as a `Predictor`.
 
     The file takes one uint8 RGB image (1, H, W, 3) and gives boxes (1, A, 4) xyxy and scores (1, A, C), which are
@@ -83,21 +83,6 @@ class OnnxDetector:
         """(height, width) of the images it takes, in pixels."""
         _, height, width, _ = self._session.get_inputs()[0].shape
         return height, width
-
-    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Detects objects, image by image.
-
-        Args:
-            images: (B, H, W, 3) RGB, stretched to `input_size`.
-
-        Returns:
-            B detections.
-
-        Raises:
-            ValueError: images of another size or type.
-        """
-        check_images(images, self.input_size)
-        return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
         if self._is_suppressed:

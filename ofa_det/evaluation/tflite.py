@@ -15,11 +15,12 @@ from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
-from ofa_det.detection.preprocessing import PIXEL_MEAN, check_images, normalise_array
+from ofa_det.detection.preprocessing import PIXEL_MEAN, normalise_array
+from ofa_det.evaluation.one_by_one import OneByOne
 from ofa_det.evaluation.tflite_settings import with_postprocess
 
 
-class TfliteDetector:
+class TfliteDetector(OneByOne):
     """A `.tflite` detector as a `Predictor`.
 
     Raw RGB bytes go into a uint8 input, x - 128 into an int8 one, (x - 128) / 128 into a float32 one. The class indices
@@ -63,21 +64,6 @@ class TfliteDetector:
         """(height, width) of the images it takes, in pixels."""
         _, height, width, _ = self._input["shape"].tolist()
         return height, width
-
-    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Detects objects, image by image.
-
-        Args:
-            images: (B, H, W, 3) RGB, stretched to `input_size`.
-
-        Returns:
-            B detections.
-
-        Raises:
-            ValueError: images of another size or type, or a class that the manifest does not list.
-        """
-        check_images(images, self.input_size)
-        return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
         self._interpreter.set_tensor(self._input["index"], input_values(image, self._input["dtype"]))

@@ -18,7 +18,7 @@ from ofa_det.artefacts.manifest import ANCHORS_FILE, MANIFEST_FILE, Manifest
 from ofa_det.detection.box_coder import CODE_WEIGHTS, TF_BOX_ORDER, decode
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
-from ofa_det.detection.preprocessing import check_images
+from ofa_det.evaluation.one_by_one import OneByOne
 from ofa_det.evaluation.tflite import image_input, input_values, opened_interpreter
 
 RAW_OUTPUTS: Final = ("box_codes", "scores")
@@ -29,7 +29,7 @@ def gives_raw_outputs(manifest: Manifest | None) -> bool:
     return manifest is not None and tuple(output.name for output in manifest.outputs) == RAW_OUTPUTS
 
 
-class RawTfliteDetector:
+class RawTfliteDetector(OneByOne):
     """A `.tflite` file with raw outputs as a `Predictor`; suppression happens here, as the manifest says.
 
     Args:
@@ -68,21 +68,6 @@ class RawTfliteDetector:
         """(height, width) of the images it takes, in pixels."""
         _, height, width, _ = self._input["shape"].tolist()
         return height, width
-
-    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
-        """Detects objects, image by image.
-
-        Args:
-            images: (B, H, W, 3) RGB, stretched to `input_size`.
-
-        Returns:
-            B detections.
-
-        Raises:
-            ValueError: images of another size or type.
-        """
-        check_images(images, self.input_size)
-        return [self._predict_one(image) for image in images]
 
     def _predict_one(self, image: NDArray[np.uint8]) -> Detections:
         self._interpreter.set_tensor(self._input["index"], input_values(image, self._input["dtype"]))

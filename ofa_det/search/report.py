@@ -95,7 +95,7 @@ def _told(choice: Choice, latency: LatencyPrediction, result: SearchResult) -> l
     images = f"{result.rescore_images} other" if result.other_images else f"{result.rescore_images}"
     lines = [
         f"  cap {choice.cap_ms:g} ms: {latency} on {latency.device} ({latency.precision}, {latency.runtime}, "
-        f"{latency.threads} thread), at most {best.at_most_ms:.1f} ms at a safety of {result.safety:g} standard errors",
+        f"{latency.threads} thread), at most {best.at_most_ms:.1f} ms, {result.safety:g} standard error(s) above",
         f"  AP {100 * choice.rescored.ap:.1f} ± {100 * choice.rescored.error:.1f} on {images} held-out training "
         f"images, {100 * best.ap:.1f} on {result.holdout_images} in the search; {best.macs / 1e6:.0f} M "
         f"multiply-accumulates, {best.file_bytes / 1e6:.2f} MB predicted",

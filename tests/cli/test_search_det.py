@@ -114,7 +114,7 @@ def test_search_prints_what_it_found(
     first, second, third, *_, last = capsys.readouterr().out.splitlines()
     assert first == str(best.subnet)
     assert f"{best.latency_ms:.1f} ms ± {best.latency_error_ms:.1f} ms on pixel2" in second
-    assert f"at most {best.at_most_ms:.1f} ms at a safety of 1 standard errors" in second
+    assert f"at most {best.at_most_ms:.1f} ms, 1 standard error(s) above" in second
     assert f"AP {100 * best.ap:.1f} ± {100 * best.ap_error:.1f} on 3 other held-out training images" in third
     assert last == f"written to {tmp_path / 'again'}"
     assert content(tmp_path / "again") == content(finished)
