@@ -139,7 +139,7 @@ def test_the_summary_says_what_the_numbers_rest_on_and_whether_they_differ() -> 
     sure, unsure = ONE.summary(), found(choice(45.0, SLOW, 0.02)).summary()
     assert sure.splitlines()[0] == str(SLOW.subnet)
     for text in (
-        "cap 45 ms: 39.0 ms ± 2.5 ms on Pixel 2 (uint8, tflite-2020, 1 thread), at most 40.0 ms, 1 standard error(s) above",
+        "cap 45 ms: 39.0 ms ± 2.5 ms on Pixel 2 (uint8, tflite-2020, 1 thread), at most 40.0 ms, 1 standard error",
         "AP 49.0 ± 2.0 on 10 other held-out training images, 50.0 on 20 in the search",
         "largest subnet under the cap: AP 29.0 ± 2.0, 20.0 ms; the choice is +20.0 ± 1.5 AP, more than 2",
         "the ± of the latency rests on 9 published networks",
