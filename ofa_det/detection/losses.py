@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ofa_det.detection.box_coder import decode
+from ofa_det.detection.box_coder import decode, encode
 from ofa_det.detection.boxes import generalised_iou
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.targets import IGNORED, Targets
 
 ClassificationLoss = Literal["varifocal", "quality_focal", "hard_negatives"]
+BoxLoss = Literal["smooth_l1", "giou"]
 Distillation = Literal["adds", "replaces"]
 
 
@@ -26,13 +27,17 @@ class LossConfig:
     (Generalized Focal Loss, equation 5): everything weighs by how wrong it is. `hard_negatives` (SSD, section 2.2):
     cross entropy of the positives and of the worst negatives of each image.
 
+    `smooth_l1` (Fast R-CNN, section 2.3) of the box codes, summed over the four: what is far off weighs most, the large
+    and the rare. `giou`: one minus the generalised IoU, in which every box weighs about as much.
+
     Args:
         classification: varifocal, quality_focal or hard_negatives.
         focal_gamma: exponent of the error by which varifocal weighs negatives and quality_focal everything; 0 gives
             plain cross entropy.
         focal_alpha: of varifocal, weight of the negatives.
         negatives_per_positive: of hard_negatives.
-        box_weight: factor of the generalised-IoU loss.
+        box: smooth_l1 or giou.
+        box_weight: factor of the box loss.
         distill_weight: factor of the losses against the teacher.
         distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all
             anchors hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2); then on all
@@ -44,7 +49,8 @@ class LossConfig:
     focal_gamma: float = 2.0
     focal_alpha: float = 0.75
     negatives_per_positive: float = 3.0
-    box_weight: float = 2.0
+    box: BoxLoss = "smooth_l1"
+    box_weight: float = 1.0
     distill_weight: float = 1.0
     distillation: Distillation = "adds"
 
@@ -52,6 +58,8 @@ class LossConfig:
         if self.classification not in get_args(ClassificationLoss):
             known = ", ".join(get_args(ClassificationLoss))
             raise ValueError(f"expected a classification loss of {known}, found {self.classification!r}")
+        if self.box not in get_args(BoxLoss):
+            raise ValueError(f"expected a box loss of {', '.join(get_args(BoxLoss))}, found {self.box!r}")
         for name in ("focal_gamma", "focal_alpha", "negatives_per_positive", "box_weight", "distill_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"expected {name} >= 0, found {getattr(self, name)}")
@@ -78,7 +86,7 @@ class DetectionLosses(NamedTuple):
 def detection_losses(
     output: DetectorOutput, targets: Targets, config: LossConfig, teacher: DetectorOutput | None = None
 ) -> DetectionLosses:
-    """Classification and generalised-IoU losses, and with a teacher the distance to it beside or instead of them.
+    """Classification and box losses, and with a teacher the distance to it beside or instead of them.
 
     Args:
         output: of the network that trains.
@@ -91,9 +99,9 @@ def detection_losses(
         distillation.
     """
     positive = targets.positive
-    boxes = decode(output.box_codes[positive], targets.anchors)
-    _, overlap = generalised_iou(boxes, targets.boxes)
-    box = config.box_weight * (targets.weights * (1 - overlap)).sum() / targets.normaliser
+    codes = output.box_codes[positive]
+    apart = _box_distance(codes, encode(targets.boxes, targets.anchors), targets.anchors, config.box)
+    box = config.box_weight * (targets.weights * apart).sum() / targets.normaliser
 
     shares = targets.class_scores
     if shares is None:
@@ -112,15 +120,21 @@ def detection_losses(
 
     distillation = zero = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
-        _, agreement = generalised_iou(boxes, decode(teacher.box_codes[positive], targets.anchors))
-        if config.distillation == "replaces":
-            apart = config.box_weight * (targets.weights * (1 - agreement)).sum() / targets.normaliser
-            return DetectionLosses(zero, zero, config.distill_weight * (classification + apart), zero)
-        soft = teacher.logits[positive].sigmoid()
-        classes = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
-        apart = classes + config.box_weight * (1 - agreement)
+        apart = config.box_weight * _box_distance(codes, teacher.box_codes[positive], targets.anchors, config.box)
+        if config.distillation == "adds":
+            soft = teacher.logits[positive].sigmoid()
+            apart += F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
         distillation = config.distill_weight * (targets.weights * apart).sum() / targets.normaliser
+        if config.distillation == "replaces":
+            return DetectionLosses(zero, zero, distillation + config.distill_weight * classification, zero)
     return DetectionLosses(classification, box, distillation, zero)
+
+
+def _box_distance(codes: Tensor, wanted: Tensor, anchors: Tensor, kind: BoxLoss) -> Tensor:
+    """(P,) how far boxes are from others, of box codes (P, 4) and anchors (P, 4)."""
+    if kind == "smooth_l1":
+        return F.smooth_l1_loss(codes, wanted, reduction="none").sum(dim=1)
+    return 1 - generalised_iou(decode(codes, anchors), decode(wanted, anchors))[1]
 
 
 def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:

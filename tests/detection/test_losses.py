@@ -110,13 +110,37 @@ def test_ignored_anchors_have_no_classification_loss() -> None:
     assert losses.total.item() == pytest.approx(0.0, abs=1e-5)
 
 
-def test_box_loss_is_zero_on_the_target_and_grows_away_from_it() -> None:
+@pytest.mark.parametrize("kind", ["smooth_l1", "giou"])
+def test_box_loss_is_zero_on_the_target_and_grows_away_from_it(kind: str) -> None:
     codes = encode(BOX, ANCHOR)[None]
     logits = torch.zeros(1, 1, 2)
-    right = detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig())
-    wrong = detection_losses(DetectorOutput(codes + 2, logits), one_positive([0]), LossConfig())
+    right = detection_losses(DetectorOutput(codes, logits), one_positive([0]), LossConfig(box=kind))
+    wrong = detection_losses(DetectorOutput(codes + 2, logits), one_positive([0]), LossConfig(box=kind))
     assert right.box.item() == pytest.approx(0.0, abs=1e-5)
     assert wrong.box.item() > 0.1
+
+
+def test_smooth_l1_by_hand() -> None:
+    codes = encode(BOX, ANCHOR)[None] + torch.tensor([0.5, -3.0, 0.0, 1.0])
+    output = DetectorOutput(codes, torch.zeros(1, 1, 2))
+    losses = detection_losses(output, one_positive([0]), LossConfig(box="smooth_l1", box_weight=2))
+    # A half squared over two; three less a half; nothing; one less a half.
+    assert losses.box.item() == pytest.approx(2 * (0.125 + 2.5 + 0.5), rel=1e-4)
+
+
+def test_giou_loss_by_hand() -> None:
+    # A code of 5 log 2 doubles the anchor's width: half of the box is the object, and it is what encloses both.
+    codes = torch.tensor([[[0.0, 0.0, 5 * math.log(2), 0.0]]])
+    output = DetectorOutput(codes, torch.zeros(1, 1, 2))
+    losses = detection_losses(output, one_positive([0]), LossConfig(box="giou", box_weight=3))
+    assert losses.box.item() == pytest.approx(3 * 0.5, rel=1e-4)
+
+
+def test_distance_to_the_boxes_of_a_teacher_by_hand() -> None:
+    teacher = DetectorOutput(torch.tensor([[[0.0, 3.0, 0.0, 0.0]]]), torch.zeros(1, 1, 2))
+    losses = detection_losses(even_chances(1), one_positive([0]), LossConfig(box="smooth_l1"), teacher)
+    # Classes agree, two times ln 2 of cross entropy remain; the boxes are three apart, less a half.
+    assert losses.distillation.item() == pytest.approx(2 * math.log(2) + 2.5, rel=1e-4)
 
 
 def test_the_teacher_replaces_the_labels_by_hand() -> None:
@@ -209,6 +233,8 @@ def test_a_batch_without_objects_trains_the_background_alone() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="varifocal, quality_focal, hard_negatives, found 'focal'"):
         LossConfig(classification="focal")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="box loss of smooth_l1, giou, found 'l1'"):
+        LossConfig(box="l1")  # type: ignore[arg-type]
 
 
 def test_negative_weights_are_refused() -> None:
