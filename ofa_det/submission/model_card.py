@@ -65,6 +65,9 @@ def _algorithm(claims: Claims, manifest: Manifest | None) -> Sequence[str]:
     if manifest is None:
         return ("## Algorithm", "", "Unknown: no manifest.json of an export lay beside the file.")
     network, quantization = manifest.network, manifest.quantization
+    low_rank = (
+        [f"- {len(ranks)} of its 1x1 convolutions are two of low rank."] if (ranks := network.detector.ranks) else []
+    )
     lines = [
         "## Algorithm",
         "",
@@ -73,6 +76,7 @@ def _algorithm(claims: Claims, manifest: Manifest | None) -> Sequence[str]:
         "",
         f"- Network: `{network.subnet}` of {network.macs / 1e6:.1f} M multiply-accumulates and "
         f"{network.parameters / 1e6:.2f} M parameters, {network.anchors} anchors.",
+        *low_rank,
         f"- Weights: `{manifest.source.run_folder}`, sha256 `{manifest.source.weights_sha256}`.",
     ]
     for training in claims.trainings[1:]:
