@@ -32,7 +32,7 @@ def arguments(models, tiny_root, tmp_path):
 
 
 def test_models_beside_are_drawn_with_the_two(arguments, models, tmp_path, capsys):
-    assert main([*arguments, "--beside", json.dumps([models[1], models[0]])]) == 0
+    assert main([*arguments, "--beside", models[1], "--beside", models[0]]) == 0
     record = read_record(tmp_path / "out/comparison.json", Comparison)
     assert record.beside == (record.second, record.first)
     assert read_image(tmp_path / "out/front.png").shape == (600, 960, 3)
