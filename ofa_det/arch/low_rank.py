@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ofa_det.arch.layers import Layer
+from ofa_det.arch.layers import BATCH_NORM_EPSILON, Layer
 from ofa_det.arch.plan import LayerPlan
 
 REDUCED = "_reduced"
@@ -56,7 +56,7 @@ def halves(layer: Layer, rank: int) -> tuple[Layer, Layer]:
         out_channels=rank,
         activation="none",
         batch_norm=False,
-        batch_norm_epsilon=Layer.batch_norm_epsilon,
+        batch_norm_epsilon=BATCH_NORM_EPSILON,
     )
     return first, replace(layer, inputs=(first.name,), input_shapes=(first.output_shape,), stride=1)
 
