@@ -43,7 +43,7 @@ class LowRankConfig:
     """
 
     detector: str | None = None
-    energy: float = 0.9
+    energy: float = 0.8
     latency_ms: float | None = None
     layers: tuple[str, ...] = ()
     device: str = "pixel2"
