@@ -91,6 +91,10 @@ class ModelDescription:
     def __post_init__(self) -> None:
         if len(self.categories) != self.detector.num_classes:
             raise ValueError(f"expected {self.detector.num_classes} categories, found {len(self.categories)}")
+        if self.detector.ranks and self.subnet is None:
+            raise ValueError(
+                f"expected ranks of a detector of one subnet, found {len(self.detector.ranks)} of a supernet"
+            )
         if self.columns.has_unused and self.postprocess.score_threshold <= 0:
             raise ValueError(
                 "expected a score_threshold > 0, since the category ids have gaps, whose classes would be detected, "

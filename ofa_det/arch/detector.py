@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from ofa_det.arch.layers import BATCH_NORM_EPSILON, ElasticLayer, Padding
 from ofa_det.arch.levels import AnchorSizes, HeadConfig, LevelSpec
+from ofa_det.arch.low_rank import LayerRank, with_ranks
 from ofa_det.arch.plan import SQUEEZE_REDUCTION, LayerPlan, PlanBuilder, make_divisible
 from ofa_det.arch.space import BackboneConfig, SearchSpace
 from ofa_det.arch.stages import StageSpec
@@ -21,10 +22,12 @@ class DetectorConfig:
     Args:
         num_classes: object classes, without background.
         space: what its subnets share and where they differ; every level has anchors.
+        ranks: of 1x1 convolutions that are computed as two, in a detector of one subnet.
     """
 
     num_classes: int
     space: SearchSpace
+    ranks: tuple[LayerRank, ...] = ()
 
     def __post_init__(self) -> None:
         if self.num_classes < 1:
@@ -32,6 +35,9 @@ class DetectorConfig:
         bare = [level.feature for level in self.space.levels if not level.anchors]
         if bare:
             raise ValueError(f"expected anchors on every level, found none on {', '.join(bare)}")
+        named = [each.layer for each in self.ranks]
+        if twice := {name for name in named if named.count(name) > 1}:
+            raise ValueError(f"expected one rank of each layer, found several of {min(twice)!r}")
         counts = [len(level.anchors) for level in self.space.levels]
         if self.space.head.shared and len(set(counts)) > 1:
             raise ValueError(
@@ -55,7 +61,8 @@ def detector_plan(detector: DetectorConfig, subnet: SubnetConfig) -> LayerPlan:
     """The layers of one detector.
 
     Raises:
-        ValueError: a subnet of another number of stages, or a space whose parts do not fit together.
+        ValueError: a subnet of another number of stages, a space whose parts do not fit together, or ranks that do not
+            serve.
     """
     space = detector.space
     builder = PlanBuilder(subnet.resolution)
@@ -67,13 +74,14 @@ def detector_plan(detector: DetectorConfig, subnet: SubnetConfig) -> LayerPlan:
         features[node.name] = builder.append_spec(f"neck.{node.name}", node, inputs=inputs)
     taps = [_level_feature(builder, features, level, subnet.resolution) for level in space.levels]
     boxes, scores = _append_head(builder, space.head, space.levels, taps, detector.num_classes)
-    return LayerPlan(
+    plan = LayerPlan(
         resolution=subnet.resolution,
         layers=builder.layers,
         box_outputs=boxes,
         score_outputs=scores,
         level_features=tuple(taps),
     )
+    return with_ranks(plan, detector.ranks)
 
 
 def shipped_plan(detector: DetectorConfig, columns: int, subnet: SubnetConfig) -> LayerPlan:

@@ -187,7 +187,7 @@ def _differences(
         one, other = wanted.get(key), found.get(key)
         if isinstance(one, Mapping) and isinstance(other, Mapping) and one and other:
             yield from _differences(one, other, f"{within}{key}.")
-        elif one != other:
+        elif one != other and not (one == [] and key not in found):  # A list that is younger than the file was empty.
             yield f"{within}{key}", one, other
 
 

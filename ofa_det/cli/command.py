@@ -158,7 +158,11 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
     switches = {"--json", *(f"--{field.name}" for field in fields if field.type in (bool, "bool"))}
     types = {f"--{field.name}": str(field.type) for field in fields}
-    several = {option: "float |" not in type_ for option, type_ in types.items() if "tuple[float" in type_}
+    several = {
+        option: "float |" not in type_
+        for option, type_ in types.items()
+        if "tuple[float" in type_ or type_ == "tuple[str, ...]"
+    }
     try:
         words = _joined(_spelled_out(argv, switches), several)
         parsed = parser.instantiate(parser.parse_args(words))

@@ -8,6 +8,7 @@ from ofa_det.artefacts.records import record_content
 from ofa_det.cli.command import Printed, command
 from ofa_det.cli.positional import with_path_first
 from ofa_det.evaluation.compare import CompareConfig, Compared, Comparison, compare
+from ofa_det.evaluation.front_plot import front
 from ofa_det.evaluation.metrics import NAMES, percent
 from ofa_det.evaluation.resampling import Interval
 
@@ -49,6 +50,12 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         yield f"{len(comparison.classes) - len(shown)} more classes"
     yield f"{'size, MB':{width}}{first.size_bytes / 1e6:8.2f}{second.size_bytes / 1e6:8.2f}"
     yield f"{'predicted ms':{width}}{_ms(first):>8}{_ms(second):>8}{_device(first, second)}"
+    if comparison.beside:
+        best = {model.name for model in front(comparison.scored)}
+        yield "by latency, * no other is as fast and better (front.png):"
+        for model in sorted(comparison.scored, key=lambda each: each.latency_ms):
+            mark = "*" if model.name in best else " "
+            yield f"{mark}{model.latency_ms:8.1f} ms  AP{percent(model.ap):>6}  {model.name}"
     yield (
         f"paired test: p = {comparison.p_value:.3g}, the share of {comparison.permutations} permutations of the images "
         "whose AP differs as much"

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from ofa_det.arch.description import PostProcessChange
+from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import MetricsRecord
 from ofa_det.artefacts.model_file import MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.evaluation.engines import CategoryMatches, category_matches
+from ofa_det.evaluation.front_plot import ScoredModel, front_plot
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import open_predictor
@@ -21,6 +23,7 @@ from ofa_det.evaluation.scoring import score
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 
 COMPARISON_FILE = "comparison.json"
+FRONT_FILE = "front.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +33,10 @@ class CompareConfig:
     Args:
         first: run folder, .onnx file, or any .tflite detector that ends in TFLite_Detection_PostProcess.
         second: the other.
+        beside: more of them, scored on the same images and drawn with the two in front.png.
         data: the data set, in COCO layout.
         split: images to score on: val, train, or the fit and holdout parts of train.
-        output: folder for comparison.json and contact_sheet.jpg.
+        output: folder for comparison.json, contact_sheet.jpg and, with models beside, front.png.
         resamples: data sets that the confidence intervals rest on, drawn from the images with replacement.
         permutations: that the paired test rests on.
         confidence: of the intervals, between 0 and 1.
@@ -47,6 +51,7 @@ class CompareConfig:
     first: str
     second: str
     data: DataConfig
+    beside: tuple[str, ...] = ()
     split: Split = "val"
     output: str = "runs/comparison"
     resamples: int = 1_000
@@ -129,6 +134,7 @@ class Comparison:
         data_root, split: the data set and its part.
         resamples, permutations, confidence, seed: that intervals and test rest on.
         postprocess: settings that replaced the models' own.
+        beside: models that were scored on the same images.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -147,10 +153,20 @@ class Comparison:
     confidence: float
     seed: int
     postprocess: PostProcessChange
+    beside: tuple[Compared, ...] = ()
+
+    @property
+    def scored(self) -> tuple[ScoredModel, ...]:
+        """All models whose AP and latency are known."""
+        return tuple(
+            ScoredModel(name=one.model, ap=one.metrics.AP, latency_ms=one.latency.mean_ms)
+            for one in (self.first, self.second, *self.beside)
+            if one.latency is not None and one.metrics.AP is not None
+        )
 
 
 def compare(config: CompareConfig, *, progress: bool = True) -> Comparison:
-    """Scores both on the same images, and writes `comparison.json` and `contact_sheet.jpg`.
+    """Scores all on the same images, and writes `comparison.json`, `contact_sheet.jpg` and `front.png`.
 
     Args:
         config: what to compare.
@@ -161,7 +177,7 @@ def compare(config: CompareConfig, *, progress: bool = True) -> Comparison:
         ValueError: not a detector that can be run, or no object to find.
     """
     dataset = open_split(config.data, config.split)
-    paths = (config.first, config.second)
+    paths = (config.first, config.second, *config.beside)
     predictors = [
         open_predictor(
             path,
@@ -174,9 +190,9 @@ def compare(config: CompareConfig, *, progress: bool = True) -> Comparison:
     ]
     latencies = [_latency(path, config.device) for path in paths]
     metrics = [score(predictor, dataset, progress=progress) for predictor in predictors]
-    sides = [_matches(dataset, measured) for measured in metrics]
+    sides = [_matches(dataset, measured) for measured in metrics[:2]]
     whole, classes = bootstrap(*sides, resamples=config.resamples, confidence=config.confidence, seed=config.seed)
-    first, second = (
+    first, second, *beside = (
         Compared(
             model=path,
             model_sha256=model_sha256(path),
@@ -204,11 +220,14 @@ def compare(config: CompareConfig, *, progress: bool = True) -> Comparison:
         confidence=config.confidence,
         seed=config.seed,
         postprocess=config.nms,
+        beside=tuple(beside),
     )
     output = Path(config.output)
     write_record(output / COMPARISON_FILE, comparison)
-    titles = dict(zip(("first", "second"), predictors, strict=True))
+    titles = dict(zip(("first", "second"), predictors, strict=False))
     write_picture(output / "contact_sheet.jpg", contact_sheet(dataset, titles))
+    if comparison.beside and comparison.scored:
+        write_atomically(output / FRONT_FILE, front_plot(comparison.scored, device=config.device))
     return comparison
 
 

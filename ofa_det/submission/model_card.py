@@ -65,6 +65,8 @@ def _algorithm(claims: Claims, manifest: Manifest | None) -> Sequence[str]:
     if manifest is None:
         return ("## Algorithm", "", "Unknown: no manifest.json of an export lay beside the file.")
     network, quantization = manifest.network, manifest.quantization
+    ranks = network.detector.ranks
+    low_rank = f"; {len(ranks)} of its 1x1 convolutions are two of low rank" if ranks else ""
     lines = [
         "## Algorithm",
         "",
@@ -72,7 +74,7 @@ def _algorithm(claims: Claims, manifest: Manifest | None) -> Sequence[str]:
         f"TFLite_Detection_PostProcess ({'class by class' if manifest.postprocess.regular_nms else 'fast'}).",
         "",
         f"- Network: `{network.subnet}` of {network.macs / 1e6:.1f} M multiply-accumulates and "
-        f"{network.parameters / 1e6:.2f} M parameters, {network.anchors} anchors.",
+        f"{network.parameters / 1e6:.2f} M parameters, {network.anchors} anchors{low_rank}.",
         f"- Weights: `{manifest.source.run_folder}`, sha256 `{manifest.source.weights_sha256}`.",
     ]
     for training in claims.trainings[1:]:

@@ -114,9 +114,9 @@ def provenance(manifest: Manifest | None) -> Provenance:
 
 def _started_from(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Run folders that a training starts from, and what they are to it."""
-    quantize = config.get("quantize")
-    detector = quantize.get("detector") if isinstance(quantize, Mapping) else None
-    for role, value in (("detector", detector), ("supernet", config.get("supernet")), ("start", _run_of(config))):
+    sections = [config.get(name) for name in ("quantize", "low_rank")]
+    detectors = [("detector", section.get("detector")) for section in sections if isinstance(section, Mapping)]
+    for role, value in (*detectors, ("supernet", config.get("supernet")), ("start", _run_of(config))):
         if isinstance(value, str):
             yield value, role
 

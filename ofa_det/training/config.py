@@ -11,12 +11,13 @@ from ofa_det.data.sampling import SamplingConfig
 from ofa_det.data.splits import DataConfig
 from ofa_det.detection.assignment import AssignerConfig
 from ofa_det.detection.losses import LossConfig
+from ofa_det.training.low_rank import LowRankConfig
 from ofa_det.training.quantization import QuantizeConfig
 from ofa_det.training.schedule import ScheduleConfig
 from ofa_det.training.teaching import TeacherConfig
 
 OF_THE_SUPERNET = ("space", "anchors", "postprocess")
-"""Options that come with a supernet, or with a detector that trains with quantization."""
+"""Options that come with a supernet, or with a detector that goes on training."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,7 @@ class TrainConfig:
         teacher: stored labels of a larger detector, beside or instead of annotations.
         schedule: length and pace.
         quantize: training of a detector with the rounding of its int8 file.
+        low_rank: training of a detector whose 1x1 convolutions are made two of lower rank.
         postprocess: how outputs become detections, in validation, search, and the exported file.
         num_workers: processes of each rank that prepare batches; 0 prepares them in the main process.
         cache_mb: memory of each rank for decoded training images, in 10^6 bytes, which its workers share; none is kept
@@ -72,6 +74,7 @@ class TrainConfig:
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     quantize: QuantizeConfig = field(default_factory=QuantizeConfig)
+    low_rank: LowRankConfig = field(default_factory=LowRankConfig)
     postprocess: PostProcessConfig = field(default_factory=PostProcessConfig)
     num_workers: int = 1
     cache_mb: int = 0
@@ -90,14 +93,19 @@ class TrainConfig:
             raise ValueError(f"expected no schedule.phases with --subnet, which has no choices to open, found {found}")
         if self.supernet is not None:
             self._expect_defaults((*OF_THE_SUPERNET, "pretrained"), owner="--supernet")
-        if self.quantize.detector is not None:
+        if self.quantize.detector is not None and self.low_rank.detector is not None:
+            raise ValueError(
+                "expected either --low_rank.detector or --quantize.detector, found both; give the run folder of the "
+                "first training to the second"
+            )
+        if self.detector is not None:
+            owner = "--quantize.detector" if self.low_rank.detector is None else "--low_rank.detector"
             others = ("supernet", "subnet", "pretrained", "resolutions")
-            self._expect_defaults((*OF_THE_SUPERNET, *others), owner="--quantize.detector")
-            if self.schedule.phases or self.schedule.precision != "32-true":
-                raise ValueError(
-                    "expected no schedule.phases and precision 32-true with --quantize.detector, found "
-                    f"{len(self.schedule.phases)} phases and {self.schedule.precision}"
-                )
+            self._expect_defaults((*OF_THE_SUPERNET, *others), owner=owner)
+            if self.schedule.phases:
+                raise ValueError(f"expected no schedule.phases with {owner}, found {len(self.schedule.phases)}")
+        if self.quantize.detector is not None and self.schedule.precision != "32-true":
+            raise ValueError(f"expected precision 32-true with --quantize.detector, found {self.schedule.precision}")
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
             if getattr(self, name) < least:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
@@ -108,9 +116,14 @@ class TrainConfig:
             self.schedule.losses_at(step, self.losses)  # Refuses now what would end the training at a later phase.
 
     @property
+    def detector(self) -> str | None:
+        """Run folder of the trained detector that goes on training, if one does."""
+        return self.low_rank.detector if self.quantize.detector is None else self.quantize.detector
+
+    @property
     def trains_space(self) -> bool:
         """Whether a whole space trains, and not one detector."""
-        return self.subnet is None and self.quantize.detector is None
+        return self.subnet is None and self.detector is None
 
     def _expect_defaults(self, names: tuple[str, ...], *, owner: str) -> None:
         for option in fields(self):

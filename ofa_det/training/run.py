@@ -48,6 +48,7 @@ from ofa_det.models.run_folder import load_detector, load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
 from ofa_det.training.loop import run_loop, step_subnets
+from ofa_det.training.low_rank import low_rank_to_train
 from ofa_det.training.quantization import quantized_to_train, save_quantized
 from ofa_det.training.state import CHECKPOINT_FILE
 from ofa_det.training.teaching import TaughtImages, open_taught, with_share
@@ -121,7 +122,7 @@ def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult
         identity={
             "model": description,
             "supernet_sha256": None if config.supernet is None else model_sha256(config.supernet),
-            "detector_sha256": None if config.quantize.detector is None else model_sha256(config.quantize.detector),
+            "detector_sha256": None if config.detector is None else model_sha256(config.detector),
         },
         fabric=fabric,
         batches=lambda first_step: training_batches(config, network, images, first_step, ranks),
@@ -140,16 +141,16 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
     """The network to train, and what it is: a supernet, a subnet of a trained one or from scratch, or a detector."""
     subnet = None if config.subnet is None else read_subnet(config.subnet)
     training_images = dataset.fingerprint()
-    if config.quantize.detector is not None:
-        whole = load_detector(config.quantize.detector)
-        check_categories(
-            dataset.categories,
-            whole.description.categories,
-            source=config.data.train_annotations,
-            of=config.quantize.detector,
-        )
-        quantized = quantized_to_train(whole, dataset, calibration_images=config.calibration_images)
-        return quantized, replace(whole.description, training_images=training_images)
+    if config.detector is not None:
+        whole = load_detector(config.detector)
+        expected = whole.description.categories
+        check_categories(dataset.categories, expected, source=config.data.train_annotations, of=config.detector)
+        if config.low_rank.detector is not None:
+            whole = low_rank_to_train(whole, config.low_rank)
+        description = replace(whole.description, training_images=training_images)
+        if config.quantize.detector is None:
+            return whole.network, description
+        return quantized_to_train(whole, dataset, calibration_images=config.calibration_images), description
     if config.supernet is not None and subnet is not None:
         trained = load_supernet(config.supernet)
         expected = trained.description.categories
@@ -247,7 +248,7 @@ def _repeat_factors(config: TrainConfig, images: TaughtImages) -> NDArray[np.flo
 def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
     """What `config.yaml` will hold; a continued run must have the options it began with."""
     path = run_folder / CONFIG_FILE
-    left_out = () if config.supernet is None and config.quantize.detector is None else OF_THE_SUPERNET
+    left_out = () if config.supernet is None and config.detector is None else OF_THE_SUPERNET
     complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
     begun, finished = (run_folder / CHECKPOINT_FILE).exists(), (run_folder / MODEL_FILE).exists()
     if (begun or finished) and not config.resume:

@@ -162,5 +162,10 @@ def test_identities_compare_as_a_file_would_hold_them() -> None:
     for other in ({**as_file, "seed": 1}, {key: value for key, value in as_file.items() if key != "seed"}):
         with pytest.raises(ValueError, match=r"expected seed 0 in FILE, found (1|None); mend it"):
             check_identity(other, identity, where="FILE", mend="mend it")
+    check_identity(as_file, {**identity, "younger": ()}, where="FILE", mend="mend it")
+    with pytest.raises(ValueError, match=r"expected younger \[1\] in FILE, found None"):
+        check_identity(as_file, {**identity, "younger": (1,)}, where="FILE", mend="mend it")
+    with pytest.raises(ValueError, match=r"expected younger \[\] in FILE, found \[1\]"):
+        check_identity({**as_file, "younger": [1]}, {**identity, "younger": ()}, where="FILE", mend="mend it")
     with pytest.raises(ValueError, match="expected extra None in FILE, found 5"):
         check_identity({**as_file, "extra": 5}, identity, where="FILE", mend="mend it")

@@ -31,6 +31,17 @@ def arguments(models, tiny_root, tmp_path):
     return [*models, "--data.root", str(tiny_root), "--output", str(tmp_path / "out"), *few]
 
 
+def test_models_beside_are_drawn_with_the_two(arguments, models, tmp_path, capsys):
+    assert main([*arguments, "--beside", models[1], "--beside", models[0]]) == 0
+    record = read_record(tmp_path / "out/comparison.json", Comparison)
+    assert record.beside == (record.second, record.first)
+    assert read_image(tmp_path / "out/front.png").shape == (600, 960, 3)
+    text = capsys.readouterr().out
+    rows = [line.split() for line in text[text.index("by latency") :].splitlines()[1:5]]
+    assert {row[-1] for row in rows} == set(models)
+    assert sorted(rows, key=lambda row: float(row[-5])) == rows
+
+
 def test_both_are_scored_on_the_same_images(arguments, models, tiny_root, tmp_path, capsys):
     assert main(arguments) == 0
     record = read_record(tmp_path / "out/comparison.json", Comparison)

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import pytest
 
+from ofa_det.arch.low_rank import LayerRank
 from ofa_det.artefacts.manifest import MANIFEST_FILE
 from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.submission.claims import frontier_ap
@@ -72,6 +73,22 @@ def test_every_teacher_of_the_way_is_named_with_its_licence(
     assert (submission.folder / "train_0_det.yaml").read_text() == to_yaml(config)
     assert "ofa-det train --config train_1_supernet.yaml\nofa-det train --config train_0_det.yaml" in text
     assert f"Seeds: 3 (runs/det), 4 ({supernet})." in text
+
+
+def test_layers_of_low_rank_are_told_with_the_detector_that_they_were_made_of(
+    model, packaged, measured_manifest, tiny_run
+):
+    whole, source, network = tiny_run("whole", {"seed": 4}), measured_manifest.source, measured_manifest.network
+    lower = replace(network.detector, ranks=(LayerRank(layer="backbone.last", rank=16),))
+    manifest = replace(
+        measured_manifest,
+        source=replace(source, config={"seed": 3, "low_rank": {"detector": whole}}),
+        network=replace(network, detector=lower),
+    )
+    write_record(model.with_name(MANIFEST_FILE), manifest)
+    text = card(packaged, model)
+    assert "345 anchors; 1 of its 1x1 convolutions are two of low rank." in text
+    assert f"Before it, as its detector: `{whole}`" in text
 
 
 def test_a_teacher_that_cannot_be_named_is_refused(model, packaged, measured_manifest, tmp_path):

@@ -30,6 +30,7 @@ from ofa_det.training import loop
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 from ofa_det.training.schedule import PhaseConfig
+from ofa_det.training.state import load_checkpoint, save_checkpoint
 
 NewConfig = Callable[..., TrainConfig]
 POSTPROCESS = PostProcessConfig(score_threshold=0.001, max_detections=7)
@@ -143,6 +144,9 @@ def test_a_run_from_before_an_option_goes_on_with_its_default(supernet: Path, ag
     options = read_yaml(folder / "config.yaml")
     del options["schedule"]["accumulate"], options["sampling"]
     (folder / "config.yaml").write_text(to_yaml(options))
+    state = load_checkpoint(folder)
+    del state["identity"]["model"]["detector"]["ranks"], state["schema_version"]
+    save_checkpoint(folder, state)
     with pytest.raises(ValueError, match=r"expected schedule\.accumulate 2 in .*config\.yaml, found 1"):
         train(again(folder, resume=True, accumulate=2), progress=False)
     assert run(again(folder, resume=True)).read_bytes() == (supernet / "model.safetensors").read_bytes()
