@@ -87,12 +87,14 @@ class StageEntry:
     Args:
         name: of it and of its configuration.
         command: that repeats it, as in `commands.txt`.
-        seconds: it took, over all its parts if it was interrupted.
+        seconds: it took; where it was interrupted, its last part.
+        warnings: that it gave, in the words of the log.
     """
 
     name: str
     command: str
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

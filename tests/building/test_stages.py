@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -52,6 +53,22 @@ def test_an_interrupted_stage_runs_again(new_stages, tmp_path):
     stages = new_stages()
     stages.run("supernet", lambda: None, writes=[tmp_path / "model"])
     assert [entry.name for entry in stages.done] == ["supernet"]
+
+
+def test_what_a_stage_warns_of_is_remembered_once(new_stages, tmp_path):
+    def step():
+        for _ in range(2):
+            logging.getLogger("ofa_det.training").warning("%d images are broken", 3)
+        logging.getLogger("ofa_det.training").info("told")
+        logging.getLogger("others").warning("of others")
+
+    stages = new_stages()
+    stages.run("supernet", step, writes=[])
+    stages.run("search", lambda: None, writes=[])
+    again = new_stages()
+    again.run("supernet", step, writes=[])
+    assert [entry.warnings for entry in stages.done] == [("3 images are broken",), ()]
+    assert again.done == stages.done[:1]
 
 
 @pytest.mark.parametrize("found", ["another", "none"])

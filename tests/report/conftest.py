@@ -43,7 +43,9 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
         safety=1.0,
         elastic=True,
         notes=("augmentation general: because",),
-        stages=(StageEntry(name="supernet", command="ofa-det train", seconds=600.0),),
+        stages=(
+            StageEntry(name="supernet", command="ofa-det train", seconds=600.0, warnings=("2 images are <broken>",)),
+        ),
         detectors=detectors,
         seconds=600.0,
     )

@@ -59,6 +59,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
     assert 'name="viewport" content="width=device-width' in html
     assert "@media print" in html
     assert page.titles == [
+        "Warnings",
         "Accuracy against latency",
         "Training and search",
         "Accuracy by size and class",
@@ -85,6 +86,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
         "augmentation general: because",
         "10.0 min on a machine of 2 cores",
         "random subnet 1",
+        "supernet: 2 images are <broken>",
+        "inspection: there are 3 validation images; with fewer than 50 AP changes",
     ):
         assert told in page.text
 
