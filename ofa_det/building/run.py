@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.build_record import (
     BUILD_FILE,
     PLAN_FILE,
@@ -119,9 +118,10 @@ class _Build:
             self._search(plan)
         detectors = self._plan_detectors(plan)
         for cap in config.caps_ms:
-            self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
+            if detectors.training_cap_ms(cap) == cap:
+                self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
         for cap in config.caps_ms:
-            self._finish(cap)
+            self._finish(cap, detectors.training_cap_ms(cap))
         stages.write_commands()
         record = self._record(plan, detectors)
         write_record(folder.root / BUILD_FILE, record)
@@ -171,12 +171,6 @@ class _Build:
         result = search(replace(options, resume=True), progress=False)
         for line in result.summary().splitlines():
             self.progress.tell(f"  {line}")
-        caps_of: dict[SubnetConfig, list[str]] = {}
-        for choice in result.choices:
-            caps_of.setdefault(choice.best.subnet, []).append(f"{choice.cap_ms:g}")
-        for caps in caps_of.values():
-            if len(caps) > 1:
-                logger.warning("the search chose one and the same network under %s ms", " and ".join(caps))
 
     def _plan_detectors(self, plan: Plan) -> DetectorPlan:
         path = self.folder.root / DETECTORS_FILE
@@ -207,14 +201,14 @@ class _Build:
             watch=watch_training(run_folder / METRICS_FILE, options.schedule.num_steps * options.schedule.batch_size),
         )
 
-    def _finish(self, cap: float) -> None:
-        """From a detector to a verified, measured, packaged file."""
+    def _finish(self, cap: float, trained_ms: float) -> None:
+        """From the detector that was trained for a cap to a verified, measured, packaged file."""
         config, folder, name = self.config, self.folder, cap_name(cap)
         model = folder.model(cap)
         self.stages.run_config(
             f"export_{name}",
             "export",
-            export_config(config, folder, cap),
+            export_config(config, folder, cap, trained_ms=trained_ms),
             partial(export, progress=False),
             writes=[model, model.with_name(MANIFEST_FILE)],
         )
@@ -223,7 +217,7 @@ class _Build:
             self.stages.run_config(
                 f"evaluation_{of}_{name}",
                 "eval",
-                evaluate_config(config, folder, cap, of),
+                evaluate_config(config, folder, cap, of, trained_ms=trained_ms),
                 partial(evaluate, progress=False),
                 writes=[evaluation / "metrics.json", evaluation / "detections.json"],
             )
@@ -262,11 +256,11 @@ class _Build:
             elastic=plan.elastic,
             notes=(*plan.notes, *detectors.notes),
             stages=tuple(self.stages.done),
-            detectors=tuple(self._built(cap) for cap in self.config.caps_ms),
+            detectors=tuple(self._built(cap, detectors.training_cap_ms(cap)) for cap in self.config.caps_ms),
             seconds=round(self.stages.seconds, 1),
         )
 
-    def _built(self, cap: float) -> BuiltDetector:
+    def _built(self, cap: float, trained_ms: float) -> BuiltDetector:
         folder, model = self.folder, self.folder.model(cap)
         manifest = read_manifest(model)
         assert manifest is not None
@@ -284,4 +278,5 @@ class _Build:
             bytes=manifest.model.bytes,
             model=folder.relative(model),
             submission=folder.relative(self._submission(cap)),
+            trained_for_ms=None if trained_ms == cap else trained_ms,
         )

@@ -182,12 +182,18 @@ def _verdicts(sources: Sources) -> Iterator[str]:
 
 def _training(sources: Sources) -> str:
     figures = [] if sources.supernet is None else [supernet_figure(sources.supernet)]
-    figures += [
-        training_figure(detector.curves, title=f"Detector under {detector.built.latency_cap_ms:g} ms", colour=number)
-        for number, detector in enumerate(sources.detectors)
-    ]
+    for number, detector in enumerate(sources.detectors):
+        if detector.built.trained_for_ms is None:
+            title = f"Detector under {_caps_of_training(sources, detector.built.latency_cap_ms)}"
+            figures.append(training_figure(detector.curves, title=title, colour=number))
     figures += [search_figure(sources.scored, sources.detectors)] if sources.record.elastic else []
     return section("Training and search", *figures)
+
+
+def _caps_of_training(sources: Sources, cap_ms: float) -> str:
+    """The caps that one training serves."""
+    detectors = sources.record.detectors
+    return " and ".join(f"{built.latency_cap_ms:g} ms" for built in detectors if built.training_cap_ms == cap_ms)
 
 
 def _data(sources: Sources) -> str:

@@ -116,7 +116,7 @@ def _detector(folder: BuildFolder, record: BuildRecord, built: BuiltDetector) ->
         manifest=manifest,
         before=read_record(folder.evaluation(cap, "float") / "metrics.json", EvaluationRecord),
         after=read_record(after / "metrics.json", EvaluationRecord),
-        curves=read_curves(folder.detector(cap) / METRICS_FILE),
+        curves=read_curves(folder.detector(built.training_cap_ms) / METRICS_FILE),
         latency=named.prediction,
         contact_sheet=(after / "contact_sheet.jpg").read_bytes(),
     )

@@ -2,9 +2,11 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
-from ofa_det.artefacts.records import read_record
+from ofa_det.artefacts.build_record import BUILD_FILE, read_build
+from ofa_det.artefacts.records import read_record, write_record
 from ofa_det.cli.report_det import main
 from ofa_det.report.errors import DetectorErrors
 from ofa_det.report.run import ReportConfig, report
@@ -103,6 +105,18 @@ def test_the_same_artefacts_give_the_same_page_without_the_data(built, tmp_path,
     shutil.rmtree(built.root / "report")
     page = Page(report(ReportConfig(build=str(built.root))).read_text())
     assert "The pictures need the data set, which is not at" in page.text
+
+
+def test_a_training_of_two_caps_is_shown_once(built):
+    record = read_build(built.root)
+    first, second = record.detectors
+    shared = replace(record, detectors=(first, replace(second, trained_for_ms=first.latency_cap_ms)))
+    write_record(built.root / BUILD_FILE, shared)
+    shutil.rmtree(built.detector(37.5))
+    text = Page(report(ReportConfig(build=str(built.root))).read_text()).text
+    assert "Detector under 20 ms and 37.5 ms" in text
+    assert "Detector under 37.5 ms" not in text
+    assert "cap 37.5 ms" in text
 
 
 def test_errors_are_found_anew_when_the_detections_are_others(built):
