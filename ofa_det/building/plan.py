@@ -45,9 +45,11 @@ from ofa_det.training.speed import training_speed
 
 SPACE_FILE = "space.yaml"
 _UNTIMED_SPEED = 10.0
-"""Images per second that a display reckons with until a training tells its own."""
+"""Images per second that a display reckons a supernet with until its training tells its own."""
 
 _UNTIMED_SUBNET_S = 2.0
+_SUBNETS_OF_A_STEP = 3
+"""That a supernet's step trains, where a detector's trains one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,17 +172,24 @@ def plan_detectors(
 
 
 def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
-    """What the stages behind the plan are expected to take, by name, in their order."""
+    """What the stages behind the plan are expected to take, by name, in their order.
+
+    The trainings of detectors are 0 where their lengths are what will be left of the build's time.
+    """
     expected: dict[str, float] = {}
     if plan.elastic:
         expected["supernet"] = plan.spending.supernet_s
         expected["search"] = plan.spending.search_s
     expected["detectors"] = 10.0
-    rest = 0.0 if config.hours is None else 3600 * config.hours - sum(expected.values())
-    overhead = plan.file_s * len(config.caps_ms)
+    training_s = 0.0
+    if config.hours is None or config.finetune_images is not None:
+        recipe_name = config.recipe.finetune if plan.elastic else config.recipe.single
+        recipe = read_config(TrainConfig, recipe_file("train", recipe_name))
+        images = config.finetune_images or recipe.schedule.num_images
+        speed = _UNTIMED_SPEED if plan.supernet_speed is None else plan.supernet_speed
+        training_s = images / (_SUBNETS_OF_A_STEP * speed)
     for cap in config.caps_ms:
-        name = cap_name(cap)
-        expected[f"detector_{name}"] = max(60.0, (rest - overhead) / len(config.caps_ms))
+        expected[f"detector_{cap_name(cap)}"] = training_s
     for cap in config.caps_ms:
         name = cap_name(cap)
         parts = {"export": 0.5, "evaluation_float": 0.15, "evaluation_int8": 0.15, "package": 0.1, "host_latency": 0.1}

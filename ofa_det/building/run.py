@@ -105,7 +105,8 @@ class _Build:
         mend = "pass the options it began with, or another --output"
         ledger = Ledger.open(path, identity, mend=mend)
         write_atomically(self.folder.root / CONFIG_FILE, to_yaml(replace(config, resume=False)))
-        self.progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, shown=progress)
+        budget_s = None if config.hours is None else 3600 * config.hours
+        self.progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, budget_s=budget_s, shown=progress)
         self.stages = Stages(self.folder, ledger, self.progress)
 
     def run(self) -> BuildResult:
@@ -147,7 +148,9 @@ class _Build:
         path = self.folder.root / PLAN_FILE
         self.stages.run("plan", lambda: write_record(path, make_plan(self.config, self.folder)), writes=[path])
         plan = read_record(path, Plan)
-        self.progress.expect(expected_seconds(self.config, plan))
+        # By the budget the trainings of the detectors get their lengths when they are timed.
+        whole = self.config.hours is None or self.config.finetune_images is not None
+        self.progress.plan(expected_seconds(self.config, plan), whole=whole)
         for note in plan.notes:
             self.progress.tell(f"  {note}")
         return plan
@@ -173,19 +176,19 @@ class _Build:
             self.progress.tell(f"  {line}")
 
     def _plan_detectors(self, plan: Plan) -> DetectorPlan:
-        path = self.folder.root / DETECTORS_FILE
+        config, path = self.config, self.folder.root / DETECTORS_FILE
 
         def step() -> None:
-            config = self.config
             trainings = {cap: detector_config(config, plan, self.folder, cap, None) for cap in config.caps_ms}
             left = None if config.hours is None else 3600 * config.hours - self.stages.seconds
             write_record(path, plan_detectors(config, plan, trainings, seconds_left=left))
 
         self.stages.run("detectors", step, writes=[path])
         detectors = read_record(path, DetectorPlan)
-        self.progress.expect(
-            {f"detector_{cap}": (detectors.images or 0) / speed for cap, speed in detectors.speeds.items()}
-        )
+        for cap in detectors.shared:
+            self.progress.leave_out(f"detector_{cap}")
+        timed = {f"detector_{cap}": (detectors.images or 0) / speed for cap, speed in detectors.speeds.items()}
+        self.progress.plan(timed, whole=True)
         for note in detectors.notes:
             self.progress.tell(f"  {note}")
         return detectors

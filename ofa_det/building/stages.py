@@ -96,20 +96,21 @@ class Stages:
         """
         known = next((entry for entry in self._ledger.entries if entry["stage"] == name), None)
         if known is None:
-            began = time.monotonic()
+            began, whole = time.monotonic(), watch is None or watch() is None
             with self._progress.stage(name, watch), _warnings_of_the_package() as warned:
                 step()
             known = {
                 "stage": name,
                 "command": command,
                 "seconds": round(time.monotonic() - began, 2),
+                "whole": whole,
                 "warnings": list(dict.fromkeys(warned)),
                 "files": {self._folder.relative(path): model_sha256(path) for path in writes},
             }
             self._ledger.append(known)
         else:
             self._check(name, known["files"])
-        self._progress.expect({name: 0.0})
+        self._progress.finished(name, known["seconds"], whole=known.get("whole", True))
         self.done.append(
             StageEntry(
                 name=name,
