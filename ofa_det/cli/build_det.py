@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from ofa_det.artefacts.build_record import BuildRecord
+from ofa_det.artefacts.records import record_content
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.progress import clock
 from ofa_det.building.run import BuildResult, build
-from ofa_det.cli.command import command
+from ofa_det.cli.command import Printed, command
 from ofa_det.cli.positional import with_path_first
 
 
-def run(config: BuildConfig) -> None:
-    """Builds, and prints what came out."""
-    print_result(build(config))
+def run(config: BuildConfig) -> Printed:
+    """Builds; gives what came out."""
+    return printed(build(config))
 
 
-def print_result(result: BuildResult) -> None:
-    """Prints the table of a build, and where its page is."""
-    print(table(result.record))
-    print(f"{clock(result.record.seconds)} in all; the page is {result.report}")
+def printed(result: BuildResult) -> Printed:
+    """The table of a build, and where its page is."""
+    record = result.record
+    return Printed(
+        text=f"{table(record)}\n{clock(record.seconds)} in all; the page is {result.report}",
+        values={**record_content(record), "report": str(result.report)},
+    )
 
 
 def table(record: BuildRecord) -> str:

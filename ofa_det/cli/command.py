@@ -37,10 +37,12 @@ class Printed:
     Args:
         text: for reading.
         values: the same for programs, in the units of the files: AP as a fraction, ms, bytes.
+        failure: what was expected and found, where that ends the command with status 2; it is told after the rest.
     """
 
     text: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    failure: str | None = None
 
 
 class Main(Protocol):
@@ -60,7 +62,6 @@ def command(
     presets: str | None = None,
     ranks: bool = False,
     numbered: bool = False,
-    offers_json: bool = False,
 ) -> Main:
     """Makes the entry point of one command.
 
@@ -68,13 +69,12 @@ def command(
         name: as typed after `ofa-det`.
         description: one line.
         config_class: frozen dataclass; its docstring's Args become the help.
-        run: does the work and gives what is to be printed, if it has not printed it; a ValueError or OSError from it is
-            the user's to mend.
+        run: does the work and gives what is to be printed, as text or with `--json` as JSON; nothing on a rank that is
+            not the first. A ValueError or OSError from it is the user's to mend.
         presets: folder of `configs/` whose files `--config` also finds by their name.
         ranks: whether the processes of a `torchrun` may run it together.
         numbered: whether it wants a new `output` each time, so that one that nobody named gets a number where the
             default is taken.
-        offers_json: whether there is `--json`.
 
     Returns:
         A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
@@ -82,7 +82,7 @@ def command(
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        parser = _parser(name, description, config_class, presets, offers_json)
+        parser = _parser(name, description, config_class, presets)
         try:
             words = _with_presets(_underscored(sys.argv[1:] if argv is None else argv), presets)
             config, as_json = _parse(parser, config_class, words)
@@ -98,6 +98,8 @@ def command(
                 printed = run(config)
             if printed is not None:
                 print(json.dumps(printed.values, indent=2, allow_nan=False) if as_json else _printable(printed.text))
+                if printed.failure is not None:
+                    raise ValueError(printed.failure)
         except BrokenPipeError:
             # Whoever read the output has seen enough; without this Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -135,9 +137,7 @@ def _logging_to_stderr() -> Iterator[None]:
         package.setLevel(level)
 
 
-def _parser(
-    name: str, description: str, config_class: type[Any], presets: str | None, offers_json: bool
-) -> ArgumentParser:
+def _parser(name: str, description: str, config_class: type[Any], presets: str | None) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"ofa-det {name}",
         description=description,
@@ -148,8 +148,7 @@ def _parser(
     names = f", or the name of one in configs/{presets}" if presets else ""
     parser.add_argument("--config", action="config", help=f"YAML file with any of the options below{names}")
     parser.add_class_arguments(config_class)
-    if offers_json:
-        parser.add_argument("--json", type=bool, default=False, help="print one JSON object instead of text")
+    parser.add_argument("--json", type=bool, default=False, help="print JSON instead of text")
     return parser
 
 
@@ -164,7 +163,7 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
         parsed = parser.instantiate(parser.parse_args(words))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
-    return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed.get("json", False))
+    return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed["json"])
 
 
 def _underscored(argv: Sequence[str]) -> list[str]:

@@ -77,7 +77,7 @@ def _device(*sides: Compared) -> str:
 
 
 main = with_path_first(
-    command("compare", "Compare two detectors on one data set.", CompareConfig, run, offers_json=True),
+    command("compare", "Compare two detectors on one data set.", CompareConfig, run),
     "--first",
     "--second",
 )

@@ -48,7 +48,6 @@ main = with_path_first(
         "Bring a data set in VOC, YOLO, CSV or another COCO layout into COCO layout, or COCO into YOLO.",
         ConvertConfig,
         run,
-        offers_json=True,
     ),
     "--source",
 )

@@ -48,7 +48,6 @@ main = with_paths_first(
         "Detect objects in images, videos and what a webcam sees.",
         DetectConfig,
         run,
-        offers_json=True,
     ),
     "--image",
 )

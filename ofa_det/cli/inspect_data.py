@@ -129,6 +129,6 @@ def _percent(count: int, total: int) -> str:
 
 
 main = with_path_first(
-    command("inspect", "Show what is in a data set, and what is wrong with it.", InspectConfig, run, offers_json=True),
+    command("inspect", "Show what is in a data set, and what is wrong with it.", InspectConfig, run),
     "--data.root",
 )

@@ -34,4 +34,4 @@ def run(config: LabelConfig) -> Printed:
     return Printed(text="\n".join(lines), values=values)
 
 
-main = command("label", "Label images with a larger detector.", LabelConfig, run, numbered=True, offers_json=True)
+main = command("label", "Label images with a larger detector.", LabelConfig, run, numbered=True)

@@ -48,14 +48,12 @@ class ValidateSubmissionConfig:
             file's classes must be able to name; by default a random image alone.
         images: of the data set.
         release: of TensorFlow Lite, whose operators the file may have.
-        json: print a JSON object instead of lines.
     """
 
     model: str
     data: DataConfig | None = None
     images: int = 8
     release: str = COMPETITION_RELEASE
-    json: bool = False
 
     def __post_init__(self) -> None:
         if self.images < 1:

@@ -226,6 +226,7 @@ def test_every_command_explains_its_options(capsys, name):
     text = capsys.readouterr().out
     assert f"usage: ofa-det {name} " in text
     assert "\n  --config" in text
+    assert "\n  --json" in text
     assert re.findall(r"\n  (--\S+) \S+\s+\((?:type|required)", text) == []  # Nothing between option and type.
 
 
@@ -278,7 +279,7 @@ def test_one_json_object_instead_of_text(capsys):
         logging.getLogger("ofa_det.test").info("told")
         return Printed(text="AP 50.0", values={"AP": 0.5, "APs": None})
 
-    main = command("test", "Tests.", Options, run, offers_json=True)
+    main = command("test", "Tests.", Options, run)
     assert main(["--root", "x"]) == 0
     assert capsys.readouterr().out == "AP 50.0\n"
     for words in (["--json"], ["--json", "true"], ["--json=true"]):
@@ -286,9 +287,22 @@ def test_one_json_object_instead_of_text(capsys):
         assert json.loads(capsys.readouterr().out) == {"AP": 0.5, "APs": None}
 
 
-def test_a_command_without_numbers_offers_no_json(capsys):
-    assert run_with("--root", "x", "--json")[0] == 2
-    assert "--json" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_what_failed_is_told_behind_what_was_found(capsys, words):
+    def run(options):
+        return Printed(text="FAIL size", values={"size": False}, failure="expected one, found two")
+
+    assert command("test", "Tests.", Options, run)(["--root", "x", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "ofa-det test: error: expected one, found two\n"
+    assert json.loads(shown.out) == {"size": False} if words else shown.out == "FAIL size\n"
+
+
+def test_all_that_is_printed_can_be_json():
+    """No command prints by itself."""
+    for path in (Path(ofa_det.__file__).parent / "cli").glob("*.py"):
+        if path.name not in ("command.py", "main.py"):
+            assert not re.search(r"\bprint\(", path.read_text()), path
 
 
 def test_an_unknown_command_names_the_known_ones(capsys):

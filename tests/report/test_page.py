@@ -1,5 +1,6 @@
 """The page as a reader's browser gets it."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
@@ -100,6 +101,8 @@ def test_the_same_artefacts_give_the_same_page_without_the_data(built, tmp_path,
     assert main([str(built.root)]) == 0
     assert (built.root / "report.html").read_bytes() == first
     assert capsys.readouterr().out == f"wrote {built.root / 'report.html'}\n"
+    assert main([str(built.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(built.root / "report.html")}
     errors = read_record(built.root / "report/errors_20ms.json", DetectorErrors)
     assert errors.pictures
     shutil.rmtree(built.root / "report")
