@@ -8,7 +8,6 @@ from ofa_det.building.config import BuildConfig
 from ofa_det.building.progress import clock
 from ofa_det.building.run import BuildResult, build
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 
 
 def run(config: BuildConfig) -> Printed:
@@ -38,11 +37,11 @@ def table(record: BuildRecord) -> str:
     return "\n".join(lines)
 
 
-_command = command(
+main = command(
     "build",
     "From a data set and latencies to one verified int8 file for each, with a page that tells what it rests on.",
     BuildConfig,
     run,
     presets="build",
+    paths={"DATA": "--data.root"},
 )
-main = with_path_first(_command, "--data.root")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -22,7 +22,9 @@ from ofa_det.artefacts.configs import configs_folder, find_config
 from ofa_det.artefacts.files import how_to_mend
 from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
+from ofa_det.cli.mistakes import required_options, worded
 from ofa_det.cli.naming import unnamed_output
+from ofa_det.cli.positional import with_options
 from ofa_det.models.launch import is_first_rank, launch
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,8 @@ def command(
     config_class: type[ConfigT],
     run: Callable[[ConfigT], Printed | None],
     *,
+    paths: Mapping[str, str] = MappingProxyType({}),
+    several: bool = False,
     presets: str | None = None,
     ranks: bool = False,
     numbered: bool = False,
@@ -71,6 +75,8 @@ def command(
         config_class: frozen dataclass; its docstring's Args become the help.
         run: does the work and gives what is to be printed, as text or with `--json` as JSON; nothing on a rank that is
             not the first. A ValueError or OSError from it is the user's to mend.
+        paths: options, with their dashes, whose values may stand alone in front, by what `--help` calls them.
+        several: whether the one of them takes all the words in front.
         presets: folder of `configs/` whose files `--config` also finds by their name.
         ranks: whether the processes of a `torchrun` may run it together.
         numbered: whether it wants a new `output` each time, so that one that nobody named gets a number where the
@@ -82,9 +88,10 @@ def command(
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        parser = _parser(name, description, config_class, presets)
+        parser = _parser(name, description, config_class, presets, _usage(name, config_class, paths, several=several))
         try:
-            words = _with_presets(_underscored(sys.argv[1:] if argv is None else argv), presets)
+            typed = with_options(sys.argv[1:] if argv is None else argv, list(paths.values()), several=several)
+            words = _with_presets(_underscored(typed), presets)
             config, as_json = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
@@ -105,8 +112,8 @@ def command(
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except ArgumentError as error:
-            line = _one_line(error) + _meant(str(error), _options_of(parser))
-            print(f"ofa-det {name}: error: {line}; see --help", file=sys.stderr)
+            line = worded(_one_line(error), config_class, _options_of(parser), paths)
+            print(f"ofa-det {name}: error: {line}; see ofa-det {name} --help", file=sys.stderr)
             return 2
         except (ValueError, OSError) as error:
             mend = how_to_mend(error) if isinstance(error, OSError) else None
@@ -137,9 +144,18 @@ def _logging_to_stderr() -> Iterator[None]:
         package.setLevel(level)
 
 
-def _parser(name: str, description: str, config_class: type[Any], presets: str | None) -> ArgumentParser:
+def _usage(name: str, config_class: type[Any], paths: Mapping[str, str], *, several: bool) -> str:
+    """How the command is typed: paths that stand alone, options that have to be given, and that there are others."""
+    alone = [f"{path} [{path} ...]" if several else path for path in paths]
+    needed = [option for option in required_options(config_class) if option not in paths.values()]
+    values = [f"{option} {option.rpartition('.')[2].removeprefix('--').upper()}" for option in needed]
+    return " ".join([f"ofa-det {name}", *alone, *values, "[--option VALUE ...]"])
+
+
+def _parser(name: str, description: str, config_class: type[Any], presets: str | None, usage: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"ofa-det {name}",
+        usage=usage,
         description=description,
         exit_on_error=False,
         version=ofa_det.__version__,
@@ -178,15 +194,6 @@ def _underscored(argv: Sequence[str]) -> list[str]:
 
 def _options_of(parser: ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-
-
-def _meant(message: str, known: Collection[str]) -> str:
-    """What the words that an error calls unrecognised come closest to, as a question."""
-    found = re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL)
-    words = (found[1] if found else "").split()
-    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
-    close = [match for word in typed for match in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def _names_output(words: Sequence[str]) -> bool:

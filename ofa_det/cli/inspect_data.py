@@ -13,7 +13,6 @@ from PIL import Image, ImageDraw, ImageFont
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import record_content, write_record
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.images import MID_GREY
 from ofa_det.data.inspection import InspectConfig, inspect
@@ -128,7 +127,10 @@ def _percent(count: int, total: int) -> str:
     return f"{100 * count / total:.1f} %" if total else "-"
 
 
-main = with_path_first(
-    command("inspect", "Show what is in a data set, and what is wrong with it.", InspectConfig, run),
-    "--data.root",
+main = command(
+    "inspect",
+    "Show what is in a data set, and what is wrong with it.",
+    InspectConfig,
+    run,
+    paths={"DATA": "--data.root"},
 )

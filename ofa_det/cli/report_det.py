@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.report.run import ReportConfig, report
 
 
@@ -13,6 +12,10 @@ def run(config: ReportConfig) -> Printed:
     return Printed(text=f"wrote {page}", values={"report": page})
 
 
-main = with_path_first(
-    command("report", "Write the page of a build anew, from its artefacts.", ReportConfig, run), "--build"
+main = command(
+    "report",
+    "Write the page of a build anew, from its artefacts.",
+    ReportConfig,
+    run,
+    paths={"BUILD": "--build"},
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ofa_det.artefacts.records import record_content
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.submission.validation import ValidateSubmissionConfig, validate
 
 
@@ -23,12 +22,10 @@ def run(config: ValidateSubmissionConfig) -> Printed:
     return Printed(text="\n".join(lines), values=record_content(report), failure=failure)
 
 
-main = with_path_first(
-    command(
-        "validate-submission",
-        "Check a .tflite file against the rules of OVIC's detection track.",
-        ValidateSubmissionConfig,
-        run,
-    ),
-    "--model",
+main = command(
+    "validate-submission",
+    "Check a .tflite file against the rules of OVIC's detection track.",
+    ValidateSubmissionConfig,
+    run,
+    paths={"FILE": "--model"},
 )

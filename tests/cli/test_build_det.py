@@ -9,15 +9,14 @@ from ofa_det.building.config import BuildConfig
 from ofa_det.building.run import BuildResult
 from ofa_det.cli.build_det import main, printed, table
 from ofa_det.cli.command import command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.data.splits import DataConfig
 
 
 def parsed(*argv: str) -> BuildConfig:
     """The config that the command would run with."""
     seen: list[BuildConfig] = []
-    taken = command("build", "", BuildConfig, seen.append, presets="build")
-    assert with_path_first(taken, "--data.root")(argv) == 0
+    taken = command("build", "", BuildConfig, seen.append, paths={"DATA": "--data.root"}, presets="build")
+    assert taken(argv) == 0
     return seen[0]
 
 
