@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.formats.conversion import ConvertConfig, convert
-    from ofa_det.data.inspection import InspectConfig, inspect
+    from ofa_det.data.inspection import InspectConfig
     from ofa_det.data.sampling import SamplingConfig
     from ofa_det.data.splits import DataConfig
     from ofa_det.detection.assignment import AssignerConfig
     from ofa_det.detection.losses import LossConfig
     from ofa_det.evaluation.compare import CompareConfig, compare
     from ofa_det.evaluation.detect import DetectConfig, detect
+    from ofa_det.evaluation.inspection import inspect
     from ofa_det.evaluation.run import EvaluateConfig, evaluate
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
@@ -87,7 +88,7 @@ _MODULES = {
     "detect": "evaluation.detect",
     "evaluate": "evaluation.run",
     "export": "export.run",
-    "inspect": "data.inspection",
+    "inspect": "evaluation.inspection",
     "label": "teachers.run",
     "package": "submission.packaging",
     "predict_latency": "latency.predict",

@@ -39,7 +39,8 @@ from ofa_det.building.configurations import (
 from ofa_det.building.plan import DetectorPlan, Plan, expected_seconds, make_plan, plan_detectors
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
-from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.data.inspection import InspectConfig
+from ofa_det.evaluation.inspection import PICTURES_FILE, RECORD_FILE, inspect
 from ofa_det.evaluation.run import evaluate
 from ofa_det.export.run import export
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
@@ -134,15 +135,13 @@ class _Build:
         options = InspectConfig(
             data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection)
         )
-        written = self.folder.inspection / "inspection.json"
 
         def step(options: InspectConfig) -> None:
-            inspected = inspect(options, progress=False)
-            write_record(written, inspected.record)
-            for warning in inspected.record.warnings:
+            for warning in inspect(options, progress=False).record.warnings:
                 logger.warning("%s", warning)
 
-        self.stages.run_config("inspection", "inspect", options, step, writes=[written])
+        written = [self.folder.inspection / name for name in (RECORD_FILE, PICTURES_FILE)]
+        self.stages.run_config("inspection", "inspect", options, step, writes=written)
 
     def _plan(self) -> Plan:
         path = self.folder.root / PLAN_FILE

@@ -23,7 +23,7 @@ MOST_DIFFERENCE = 12
 """Grey levels of 255 by which no place of the small pictures may differ.
 
 A mean would forgive drawn pictures the one small object in which they differ on a ground that they share. Copies at
-half the size or JPEG quality 20 differ by 10 at most; drawings on white that are others by 20 at least, photographs by 34.
+half the size or JPEG quality 20 differ by 10 at most, other drawings on white by 20 at least, photographs by 34.
 """
 
 _BANDS = MOST_BITS + 1
