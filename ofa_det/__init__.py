@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
-    from ofa_det.report.run import ReportConfig
+    from ofa_det.report.run import ReportConfig, report
     from ofa_det.search.choice import RescoreConfig
     from ofa_det.search.config import ScoreConfig, SearchConfig
     from ofa_det.search.evolution import EvolutionConfig
@@ -92,6 +92,7 @@ _MODULES = {
     "label": "teachers.run",
     "package": "submission.packaging",
     "predict_latency": "latency.predict",
+    "report": "report.run",
     "search": "search.run",
     "train": "training.run",
 }
@@ -142,14 +143,15 @@ __all__ = [
     "package",
     "predict_latency",
     "read_config",
+    "report",
     "search",
     "train",
 ]
 
 
-# Python binds a package's name here when it is first loaded. Loaded now, `export` and `search` can go on to mean the
-# functions; their modules are imported `from ofa_det.search.run`.
-for _name in ("export", "search"):
+# Python binds a package's name here when it is first loaded. Loaded now, `export`, `report` and `search` can go on to
+# mean the functions; their modules are imported `from ofa_det.search.run`.
+for _name in ("export", "report", "search"):
     import_module(f"ofa_det.{_name}")
     del globals()[_name]
 
