@@ -11,7 +11,6 @@ from typing import ClassVar, Final, get_args
 
 import numpy as np
 import torch
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from ofa_det.arch.ofa_formats import OfaClassifier
@@ -20,6 +19,7 @@ from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import LABELS_FILE, MANIFEST_FILE, LatencyEntry, ModelEntry
 from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.artefacts.records import write_record
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.data.images import stretch
 from ofa_det.data.loading import spread
 from ofa_det.detection.preprocessing import normalise
@@ -194,8 +194,7 @@ def check_classifier_interface(content: bytes, resolution: int, classes: int) ->
     Raises:
         ValueError: another input or output.
     """
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
+    interpreter = open_interpreter(content)
     ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
     found = [(entry["shape"].tolist(), np.dtype(entry["dtype"]).name) for entry in ends]
     wanted = [([1, resolution, resolution, 3], "uint8"), ([1, classes], "uint8")]
@@ -272,8 +271,7 @@ def _probabilities(
     content: bytes, classifier: Classifier, images: Sequence[NDArray[np.uint8]]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Of the file (B, outputs), and of torch (B, classes)."""
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
+    interpreter = open_interpreter(content)
     (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
     scale, zero_point = output["quantization"]
     found, wanted = [], []
