@@ -36,8 +36,7 @@ from ofa_det.building.configurations import recipe_file, supernet_config
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import open_split
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import latency_model, shipped_work
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
 from ofa_det.search.config import SearchConfig
 from ofa_det.training.config import TrainConfig
@@ -265,8 +264,7 @@ def _latency_bound(config: BuildConfig, recipe: TrainConfig, space: SearchSpace,
 
     @cache
     def bound(subnet: SubnetConfig) -> float:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=search.precision)
+        plan, tail = shipped_work(description, subnet, precision=search.precision)
         return model.estimate(plan.layers, tail).at_most_ms(config.safety)
 
     return bound
