@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ofa_det.search.run import search
     from ofa_det.submission.config import PackageConfig
     from ofa_det.submission.packaging import package
-    from ofa_det.teachers.run import LabelConfig, label
+    from ofa_det.teachers.config import LabelConfig
+    from ofa_det.teachers.run import label
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
     from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
@@ -66,7 +67,7 @@ _MODULES = {
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
     "InspectConfig": "data.inspection",
-    "LabelConfig": "teachers.run",
+    "LabelConfig": "teachers.config",
     "PackageConfig": "submission.config",
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",

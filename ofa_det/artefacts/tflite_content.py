@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+from collections.abc import Mapping
 from typing import Any, Final
 
 import flatbuffers
@@ -11,7 +12,9 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 _IDENTIFIER: Final = b"TFL3"
-_OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+_OP_NAMES: Final[Mapping[int, str]] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+}
 
 BROKEN: Final = (struct.error, LookupError, TypeError, ValueError, AttributeError)
 """What the generated reader raises, since it follows whatever offsets stand in a damaged file."""

@@ -1,4 +1,4 @@
-"""What a build's plan decides without training."""
+"""Which trainings a build ends with, and for how long."""
 
 from dataclasses import replace
 
@@ -7,10 +7,12 @@ import pytest
 from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.records import write_record
-from ofa_det.building import plan as planning
+from ofa_det.building import detector_plan
+from ofa_det.building.choices import Spending
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.configurations import evaluate_config, export_config
-from ofa_det.building.plan import Plan, Spending, plan_detectors
+from ofa_det.building.detector_plan import plan_detectors
+from ofa_det.building.plan import Plan
 from ofa_det.data.splits import DataConfig
 from ofa_det.training.config import TrainConfig
 
@@ -53,7 +55,7 @@ def test_caps_of_one_network_share_its_training(plan, trainings, tmp_path):
 def test_what_a_shared_training_spares_is_spent_on_images(plan, trainings, tiny_root, monkeypatch):
     config = BuildConfig(data=DataConfig(root=str(tiny_root)), latency_cap_ms=CAPS_MS)
     timed = []
-    monkeypatch.setattr(planning, "training_speed", lambda training: timed.append(training) or 10.0)
+    monkeypatch.setattr(detector_plan, "training_speed", lambda training: timed.append(training) or 10.0)
     alone = {cap: replace(training, subnet=trainings[80.0].subnet) for cap, training in trainings.items()}
     shared = plan_detectors(config, plan, trainings, seconds_left=1_000.0)
     one = plan_detectors(config, plan, alone, seconds_left=1_000.0)
