@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from ofa_det.data.anchors import AnchorConfig
     from ofa_det.data.augmentation_config import AugmentationConfig
     from ofa_det.data.formats.conversion import ConvertConfig, convert
-    from ofa_det.data.inspection import InspectConfig, inspect
+    from ofa_det.data.inspection import InspectConfig
     from ofa_det.data.sampling import SamplingConfig
     from ofa_det.data.splits import DataConfig
     from ofa_det.detection.assignment import AssignerConfig
     from ofa_det.detection.losses import LossConfig
     from ofa_det.evaluation.compare import CompareConfig, compare
     from ofa_det.evaluation.detect import DetectConfig, detect
+    from ofa_det.evaluation.inspection import inspect
     from ofa_det.evaluation.run import EvaluateConfig, evaluate
     from ofa_det.export.config import ExportConfig
     from ofa_det.export.run import export
     from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
-    from ofa_det.report.run import ReportConfig
+    from ofa_det.report.run import ReportConfig, report
     from ofa_det.search.choice import RescoreConfig
     from ofa_det.search.config import ScoreConfig, SearchConfig
     from ofa_det.search.evolution import EvolutionConfig
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
     from ofa_det.search.run import search
     from ofa_det.submission.config import PackageConfig
     from ofa_det.submission.packaging import package
-    from ofa_det.teachers.run import LabelConfig, label
+    from ofa_det.teachers.config import LabelConfig
+    from ofa_det.teachers.run import label
     from ofa_det.training.config import TrainConfig
     from ofa_det.training.run import train
     from ofa_det.training.schedule import PhaseConfig, ScheduleConfig
@@ -65,7 +67,7 @@ _MODULES = {
     "EvolutionConfig": "search.evolution",
     "ExportConfig": "export.config",
     "InspectConfig": "data.inspection",
-    "LabelConfig": "teachers.run",
+    "LabelConfig": "teachers.config",
     "PackageConfig": "submission.config",
     "PhaseConfig": "training.schedule",
     "PredictLatencyConfig": "latency.predict",
@@ -87,10 +89,11 @@ _MODULES = {
     "detect": "evaluation.detect",
     "evaluate": "evaluation.run",
     "export": "export.run",
-    "inspect": "data.inspection",
+    "inspect": "evaluation.inspection",
     "label": "teachers.run",
     "package": "submission.packaging",
     "predict_latency": "latency.predict",
+    "report": "report.run",
     "search": "search.run",
     "train": "training.run",
 }
@@ -141,14 +144,15 @@ __all__ = [
     "package",
     "predict_latency",
     "read_config",
+    "report",
     "search",
     "train",
 ]
 
 
-# Python binds a package's name here when it is first loaded. Loaded now, `export` and `search` can go on to mean the
-# functions; their modules are imported `from ofa_det.search.run`.
-for _name in ("export", "search"):
+# Python binds a package's name here when it is first loaded. Loaded now, `export`, `report` and `search` can go on to
+# mean the functions; their modules are imported `from ofa_det.search.run`.
+for _name in ("export", "report", "search"):
     import_module(f"ofa_det.{_name}")
     del globals()[_name]
 

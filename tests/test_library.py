@@ -134,7 +134,10 @@ def test_data_are_converted_inspected_and_looked_at_from_python(tmp_path: Path) 
     converted = ofa_det.convert(ofa_det.ConvertConfig(source=str(pictures), output=str(data)), progress=False)
     assert converted.format == "yolo"
     assert {name: split.objects for name, split in converted.splits.items()} == {"train": 5, "val": 1}
-    inspected = ofa_det.inspect(ofa_det.InspectConfig(data=ofa_det.DataConfig(root=str(data))), progress=False)
+    options = ofa_det.InspectConfig(data=ofa_det.DataConfig(root=str(data)), output=str(tmp_path / "inspect"))
+    inspected = ofa_det.inspect(options, progress=False)
     assert inspected.record.splits["train"].images == 5
+    assert inspected.record_file.is_file()
+    assert inspected.pictures_file.is_file()
     with pytest.raises(FileNotFoundError, match=r"found nothing at .*none\.tflite"):
         ofa_det.detect(ofa_det.DetectConfig(model=str(tmp_path / "none.tflite"), image=str(pictures)))

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from export.conversions import converted_file
 
 from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
@@ -148,15 +149,13 @@ def test_extraction_is_exact(supernet: Supernet, detector_config: DetectorConfig
 def test_the_file_equals_torch_and_costs_what_its_plan_says(
     supernet: Supernet, detector_config: DetectorConfig, tmp_path: Path, choice: str
 ) -> None:
-    from ofa_det.export.tflite_model import convert_to_tflite
-
     subnet = getattr(detector_config.space, choice)()
     description = ModelDescription(
         detector=detector_config, subnet=subnet, categories=CATEGORIES, postprocess=PostProcessConfig()
     )
     detector = calibrated(supernet, subnet, [images(4, subnet.resolution)])
     shown = [np.random.default_rng(i).integers(0, 256, (*[subnet.resolution] * 2, 3), np.uint8) for i in range(2)]
-    converted = convert_to_tflite(Trained(network=detector, description=description), shown, shown, quantized=False)
+    converted = converted_file(Trained(network=detector, description=description), shown, quantized=False)
     # Conversion itself refuses a file that differs from torch by more than 1e-4; here the numbers are seen.
     assert converted.verification["box_code_error"] < 1e-5
     assert converted.verification["score_error"] < 1e-5

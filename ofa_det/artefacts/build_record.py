@@ -55,7 +55,7 @@ class BuildFolder:
         return self.search / subnet_file(cap_ms, num_caps)
 
     def detector(self, cap_ms: float) -> Path:
-        """Run folder of the detector under a cap."""
+        """Run folder of the detector that was trained for a cap."""
         return self.root / f"detector_{cap_name(cap_ms)}"
 
     def export(self, cap_ms: float) -> Path:
@@ -87,12 +87,14 @@ class StageEntry:
     Args:
         name: of it and of its configuration.
         command: that repeats it, as in `commands.txt`.
-        seconds: it took, over all its parts if it was interrupted.
+        seconds: it took; where it was interrupted, its last part.
+        warnings: that it gave, in the words of the log.
     """
 
     name: str
     command: str
     seconds: float
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +111,7 @@ class BuiltDetector:
         bytes: size of the file.
         model: the file, relative to the build's folder.
         submission: folder of the package, relative to the build's folder.
+        trained_for_ms: cap whose training it comes from, since both have one network; None for its own.
     """
 
     latency_cap_ms: float
@@ -122,6 +125,12 @@ class BuiltDetector:
     bytes: int
     model: str
     submission: str
+    trained_for_ms: float | None = None
+
+    @property
+    def training_cap_ms(self) -> float:
+        """Cap that the training's folder is named by."""
+        return self.latency_cap_ms if self.trained_for_ms is None else self.trained_for_ms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,9 +37,14 @@ def find_config(room: str, name_or_path: str) -> Path:
         return path
     folder = configs_folder() / room
     if not (folder / f"{name_or_path}.yaml").is_file():
-        known = ", ".join(sorted(other.stem for other in folder.glob("*.yaml")))
-        raise FileNotFoundError(f"expected a YAML file or one of {known}, found {name_or_path!r}")
+        raise _no_config(sorted(other.stem for other in folder.glob("*.yaml")), name_or_path)
     return folder / f"{name_or_path}.yaml"
+
+
+def _no_config(known: Sequence[str], name: str) -> FileNotFoundError:
+    close = get_close_matches(name, known, n=1)
+    meant = f"; did you mean {close[0]}?" if close else ""
+    return FileNotFoundError(f"expected a YAML file or one of {', '.join(known)}, found {name!r}{meant}")
 
 
 def read_space(name_or_path: str) -> SearchSpace:
@@ -65,8 +72,8 @@ def read_config(kind: type[T], name_or_path: str, **options: Any) -> T:
     """
     room, _, name = name_or_path.rpartition("/")
     if not name_or_path.endswith((".yaml", ".yml")) and not (configs_folder() / room / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(f"{path.parent.name}/{path.stem}" for path in configs_folder().glob("*/*.yaml")))
-        raise FileNotFoundError(f"expected a YAML file or one of {known}, found {name_or_path!r}")
+        known = sorted(f"{path.parent.name}/{path.stem}" for path in configs_folder().glob("*/*.yaml"))
+        raise _no_config(known, name_or_path)
     path = Path(name_or_path) if name_or_path.endswith((".yaml", ".yml")) else find_config(room, name)
     content = read_yaml(path)
     if not isinstance(content, dict):

@@ -101,12 +101,12 @@ def detector_config(
     return _trained(config, plan, recipe, images)
 
 
-def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> ExportConfig:
-    """Export of a detector."""
+def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, *, trained_ms: float) -> ExportConfig:
+    """Export of the detector that was trained for a cap, under the same or another cap."""
     return read_config(
         ExportConfig,
         recipe_file("export", config.recipe.export),
-        model=str(folder.detector(cap_ms)),
+        model=str(folder.detector(trained_ms)),
         data=replace(config.data, holdout_fraction=0.0),
         output=str(folder.export(cap_ms)),
         ap_tolerance=config.ap_tolerance,
@@ -114,9 +114,11 @@ def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> Ex
     )
 
 
-def evaluate_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, of: str) -> EvaluateConfig:
-    """Evaluation of the `float` detector, or of the `int8` file beside it."""
-    detector = str(folder.detector(cap_ms))
+def evaluate_config(
+    config: BuildConfig, folder: BuildFolder, cap_ms: float, of: str, *, trained_ms: float
+) -> EvaluateConfig:
+    """Evaluation of the `float` detector that was trained for a cap, or of the `int8` file beside it."""
+    detector = str(folder.detector(trained_ms))
     return EvaluateConfig(
         model=detector if of == "float" else str(folder.model(cap_ms)),
         data=replace(config.data, holdout_fraction=0.0),

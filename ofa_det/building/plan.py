@@ -25,7 +25,6 @@ from ofa_det.building.choices import (
     candidate_resolutions,
     choose_augmentation,
     choose_resolutions,
-    detector_images,
     file_seconds,
     spend,
     whole_network,
@@ -35,8 +34,7 @@ from ofa_det.building.configurations import recipe_file, supernet_config
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import open_split
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import latency_model, shipped_work
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
 from ofa_det.search.config import SearchConfig
 from ofa_det.training.config import TrainConfig
@@ -44,9 +42,11 @@ from ofa_det.training.speed import training_speed
 
 SPACE_FILE = "space.yaml"
 _UNTIMED_SPEED = 10.0
-"""Images per second that a display reckons with until a training tells its own."""
+"""Images per second that a display reckons a supernet with until its training tells its own."""
 
 _UNTIMED_SUBNET_S = 2.0
+_SUBNETS_OF_A_STEP = 3
+"""That a supernet's step trains, where a detector's trains one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,23 +75,6 @@ class Plan:
     spending: Spending
     supernet_speed: float | None
     file_s: float
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectorPlan:
-    """`detectors.json`: lengths of the last trainings, which wait for the subnets.
-
-    Args:
-        images: that each detector draws; None for the recipe's own number.
-        speeds: measured for each cap, by its name, in images per second; empty where nothing was timed.
-        notes: why.
-    """
-
-    SCHEMA_VERSION: ClassVar[int] = 1
-
-    images: int | None
-    speeds: Mapping[str, float]
     notes: tuple[str, ...]
 
 
@@ -129,39 +112,25 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
     return replace(plan, notes=tuple(notes))
 
 
-def plan_detectors(
-    config: BuildConfig, plan: Plan, trainings: Mapping[float, TrainConfig], *, seconds_left: float | None
-) -> DetectorPlan:
-    """Lengths of the detectors' trainings, by timing some steps of each.
-
-    Args:
-        config: of the build.
-        plan: of the build.
-        trainings: by cap, as long as the recipe says.
-        seconds_left: of the build's time; None without a limit.
-    """
-    if config.finetune_images is not None or seconds_left is None:
-        return DetectorPlan(images=config.finetune_images, speeds={}, notes=())
-    speeds = {cap_name(cap): round(training_speed(training), 2) for cap, training in trainings.items()}
-    count = len(open_split(config.data, "train"))
-    images = detector_images(seconds_left, speeds=list(speeds.values()), training_images=count, file_s=plan.file_s)
-    timed = ", ".join(f"{speed:.1f} images/s under {cap}" for cap, speed in speeds.items())
-    note = f"each detector draws {images:,} images, {images / count:.0f} epochs: timed {timed}"
-    return DetectorPlan(images=images, speeds=speeds, notes=(note,))
-
-
 def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
-    """What the stages behind the plan are expected to take, by name, in their order."""
+    """What the stages behind the plan are expected to take, by name, in their order.
+
+    The trainings of detectors are 0 where their lengths are what will be left of the build's time.
+    """
     expected: dict[str, float] = {}
     if plan.elastic:
         expected["supernet"] = plan.spending.supernet_s
         expected["search"] = plan.spending.search_s
     expected["detectors"] = 10.0
-    rest = 0.0 if config.hours is None else 3600 * config.hours - sum(expected.values())
-    overhead = plan.file_s * len(config.caps_ms)
+    training_s = 0.0
+    if config.hours is None or config.finetune_images is not None:
+        recipe_name = config.recipe.finetune if plan.elastic else config.recipe.single
+        recipe = read_config(TrainConfig, recipe_file("train", recipe_name))
+        images = config.finetune_images or recipe.schedule.num_images
+        speed = _UNTIMED_SPEED if plan.supernet_speed is None else plan.supernet_speed
+        training_s = images / (_SUBNETS_OF_A_STEP * speed)
     for cap in config.caps_ms:
-        name = cap_name(cap)
-        expected[f"detector_{name}"] = max(60.0, (rest - overhead) / len(config.caps_ms))
+        expected[f"detector_{cap_name(cap)}"] = training_s
     for cap in config.caps_ms:
         name = cap_name(cap)
         parts = {"export": 0.5, "evaluation_float": 0.15, "evaluation_int8": 0.15, "package": 0.1, "host_latency": 0.1}
@@ -237,8 +206,7 @@ def _latency_bound(config: BuildConfig, recipe: TrainConfig, space: SearchSpace,
 
     @cache
     def bound(subnet: SubnetConfig) -> float:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=search.precision)
+        plan, tail = shipped_work(description, subnet, precision=search.precision)
         return model.estimate(plan.layers, tail).at_most_ms(config.safety)
 
     return bound

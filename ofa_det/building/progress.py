@@ -25,7 +25,7 @@ class Reached:
     Args:
         done, total: images or subnets.
         text: of them, with the figures that matter.
-        left_s: time that the stage needs at its present speed; None where it does not tell its speed.
+        left_s: time that the stage needs at the speed that it tells; None where it tells none.
     """
 
     done: int
@@ -38,25 +38,83 @@ Watch = Callable[[], Reached | None]
 """Reads from a stage's own files how far it is; None while there is nothing to tell."""
 
 
+class Pace:
+    """How fast a stage is, by what it has been seen to do.
+
+    What was there at the first look says nothing: it may be of an earlier run, or have waited for a start.
+    """
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+        self._last = (0.0, 0)
+
+    def left_s(self, reached: Reached | None, now_s: float) -> float | None:
+        """Time that the stage needs at its pace.
+
+        Args:
+            reached: how far it is.
+            now_s: seconds of any clock that runs on.
+
+        Returns:
+            What the stage tells itself before it has been seen to go on; None where it tells nothing.
+        """
+        if reached is None:
+            return None
+        if self._first is None:
+            self._first = self._last = now_s, reached.done
+        elif reached.done > self._last[1]:
+            self._last = now_s, reached.done
+        (first_s, first), (last_s, last) = self._first, self._last
+        if last == first:
+            return reached.left_s
+        return max(0.0, (reached.total - last) * (last_s - first_s) / (last - first) - (now_s - last_s))
+
+
 class BuildProgress:
     """Tells which stage is at work, how far it is, and how much time is left.
 
     Args:
         expected_s: of every stage to come, by name, in their order; later knowledge replaces it.
+        budget_s: time that all stages are to take together; None where the stages alone decide.
         shown: whether anything is shown.
         stream: where; a terminal gets one line that renews itself.
     """
 
-    def __init__(self, expected_s: Mapping[str, float], *, shown: bool = True, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        expected_s: Mapping[str, float],
+        *,
+        budget_s: float | None = None,
+        shown: bool = True,
+        stream: TextIO | None = None,
+    ) -> None:
         self._expected_s = dict(expected_s)
-        self._order = list(expected_s)
+        self._took_s: dict[str, float] = {}
+        self._spent_s = 0.0
+        self._budget_s = budget_s
+        self._listed = self._planned = False
         self._shown = shown
         self._stream = sys.stderr if stream is None else stream
 
-    def expect(self, expected_s: Mapping[str, float]) -> None:
-        """Replaces what is expected of stages, or adds some at the end."""
-        self._order += [name for name in expected_s if name not in self._expected_s]
+    def plan(self, expected_s: Mapping[str, float], *, whole: bool) -> None:
+        """Says what is expected of stages, those that were unknown behind the others.
+
+        Args:
+            expected_s: by name, in their order.
+            whole: whether the length of every stage is known now; until then they share what is left of the budget.
+        """
         self._expected_s |= expected_s
+        self._listed, self._planned = True, whole
+
+    def leave_out(self, name: str) -> None:
+        """Says that a stage will not be."""
+        del self._expected_s[name]
+
+    def finished(self, name: str, seconds: float, *, whole: bool) -> None:
+        """Says what a stage took; if that is the whole of it, those of its kind that are to come are judged by it."""
+        self._spent_s += seconds
+        if whole:
+            self._took_s[name] = seconds
 
     def tell(self, text: str) -> None:
         """Shows a line of its own."""
@@ -67,14 +125,13 @@ class BuildProgress:
     @contextmanager
     def stage(self, name: str, watch: Watch | None = None) -> Iterator[None]:
         """Shows a stage while the block lasts."""
-        if name not in self._expected_s:
-            self.expect({name: 0.0})
+        self._expected_s.setdefault(name, 0.0)
         if not self._shown:
             yield
             return
         started, over = time.monotonic(), threading.Event()
         show = self._renew if self._stream.isatty() else self._log
-        reporter = threading.Thread(target=show, args=(name, watch, started, over), daemon=True)
+        reporter = threading.Thread(target=show, args=(self._lines(name, watch), over), daemon=True)
         reporter.start()
         try:
             yield
@@ -83,52 +140,71 @@ class BuildProgress:
             reporter.join()
         self.tell(f"{self._number(name)} {name} done in {clock(time.monotonic() - started)}")
 
-    def line(self, name: str, reached: Reached | None, elapsed_s: float) -> str:
-        """What is shown of a stage."""
-        left = time_left(name, reached, elapsed_s, order=self._order, expected_s=self._expected_s)
-        what = f": {reached.text}" if reached else ""
-        return f"{self._number(name)} {name}{what}; about {clock(left)} left of all"
+    def left_s(self, name: str, own_s: float | None, elapsed_s: float) -> float | None:
+        """Seconds until the end of all stages; None while neither a budget nor a plan says.
+
+        Args:
+            name: of the stage at work.
+            own_s: what it needs itself, by its pace; None where that is not known.
+            elapsed_s: since it began, or went on.
+        """
+        expected_s = corrected(self._expected_s, self._took_s)
+        order = list(expected_s)
+        own = max(0.0, expected_s[name] - elapsed_s) if own_s is None else own_s
+        known = own + sum(expected_s[later] for later in order[order.index(name) + 1 :])
+        if self._planned:
+            return known
+        return None if self._budget_s is None else max(known, self._budget_s - self._spent_s - elapsed_s)
+
+    def _lines(self, name: str, watch: Watch | None) -> Iterator[str]:
+        """What is shown of a stage, as it is whenever the next is asked for."""
+        started, pace = time.monotonic(), Pace()
+        while True:
+            now, reached = time.monotonic(), watch() if watch else None
+            left = self.left_s(name, pace.left_s(reached, now), now - started)
+            what = f": {reached.text}" if reached else ""
+            until = "" if left is None else f"; about {clock(left)} left of all"
+            yield f"{self._number(name)} {name}{what}{until}"
 
     def _number(self, name: str) -> str:
-        return f"[{self._order.index(name) + 1}/{len(self._order)}]"
+        order = list(self._expected_s)
+        return f"[{order.index(name) + 1}{f'/{len(order)}' if self._listed else ''}]"
 
-    def _log(self, name: str, watch: Watch | None, started: float, over: threading.Event) -> None:
+    def _log(self, lines: Iterator[str], over: threading.Event) -> None:
         before = ""
         while True:
-            line = self.line(name, watch() if watch else None, time.monotonic() - started)
+            line = next(lines)
             if line != before:
                 self.tell(line)
             before = line
             if over.wait(LOG_EVERY_S):
                 return
 
-    def _renew(self, name: str, watch: Watch | None, started: float, over: threading.Event) -> None:
+    def _renew(self, lines: Iterator[str], over: threading.Event) -> None:
         with tqdm(file=self._stream, bar_format="{desc}", leave=False, dynamic_ncols=True) as bar:
             while True:
-                bar.set_description_str(self.line(name, watch() if watch else None, time.monotonic() - started))
+                bar.set_description_str(next(lines))
                 if over.wait(TERMINAL_EVERY_S):
                     return
 
 
-def time_left(
-    name: str, reached: Reached | None, elapsed_s: float, *, order: list[str], expected_s: Mapping[str, float]
-) -> float:
-    """Seconds until the end of all stages.
+def corrected(expected_s: Mapping[str, float], took_s: Mapping[str, float]) -> dict[str, float]:
+    """What stages are expected to take after finished ones of their kind took more or less than was expected of them.
 
     Args:
-        name: of the stage at work.
-        reached: how far it is.
-        elapsed_s: since it began, or went on.
-        order: of all stages.
-        expected_s: of each.
+        expected_s: of every stage, by name.
+        took_s: of the finished ones.
     """
-    if reached is None:
-        own = max(0.0, expected_s[name] - elapsed_s)
-    elif reached.left_s is not None:
-        own = reached.left_s
-    else:
-        own = expected_s[name] * (1 - reached.done / reached.total)
-    return own + sum(expected_s[later] for later in order[order.index(name) + 1 :])
+    ratios: dict[str, float] = {}
+    for name, seconds in took_s.items():
+        if expected_s.get(name, 0.0) > 0:
+            ratios[_kind(name)] = seconds / expected_s[name]
+    return {name: seconds * ratios.get(_kind(name), 1.0) for name, seconds in expected_s.items()}
+
+
+def _kind(stage: str) -> str:
+    """Of the same kind are the stages that differ in their cap alone, and all trainings."""
+    return "detector" if stage == "supernet" else stage.rpartition("_")[0] or stage
 
 
 def clock(seconds: float) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.build_record import (
     BUILD_FILE,
     PLAN_FILE,
@@ -37,10 +36,12 @@ from ofa_det.building.configurations import (
     search_config,
     supernet_config,
 )
-from ofa_det.building.plan import DetectorPlan, Plan, expected_seconds, make_plan, plan_detectors
+from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
+from ofa_det.building.plan import Plan, expected_seconds, make_plan
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
-from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.data.inspection import InspectConfig
+from ofa_det.evaluation.inspection import PICTURES_FILE, RECORD_FILE, inspect
 from ofa_det.evaluation.run import evaluate
 from ofa_det.export.run import export
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
@@ -106,7 +107,8 @@ class _Build:
         mend = "pass the options it began with, or another --output"
         ledger = Ledger.open(path, identity, mend=mend)
         write_atomically(self.folder.root / CONFIG_FILE, to_yaml(replace(config, resume=False)))
-        self.progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, shown=progress)
+        budget_s = None if config.hours is None else 3600 * config.hours
+        self.progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, budget_s=budget_s, shown=progress)
         self.stages = Stages(self.folder, ledger, self.progress)
 
     def run(self) -> BuildResult:
@@ -119,9 +121,10 @@ class _Build:
             self._search(plan)
         detectors = self._plan_detectors(plan)
         for cap in config.caps_ms:
-            self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
+            if detectors.training_cap_ms(cap) == cap:
+                self._train(f"detector_{cap_name(cap)}", detector_config(config, plan, folder, cap, detectors.images))
         for cap in config.caps_ms:
-            self._finish(cap)
+            self._finish(cap, detectors.training_cap_ms(cap))
         stages.write_commands()
         record = self._record(plan, detectors)
         write_record(folder.root / BUILD_FILE, record)
@@ -133,21 +136,21 @@ class _Build:
         options = InspectConfig(
             data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection)
         )
-        written = self.folder.inspection / "inspection.json"
 
         def step(options: InspectConfig) -> None:
-            inspected = inspect(options, progress=False)
-            write_record(written, inspected.record)
-            for warning in inspected.record.warnings:
+            for warning in inspect(options, progress=False).record.warnings:
                 logger.warning("%s", warning)
 
-        self.stages.run_config("inspection", "inspect", options, step, writes=[written])
+        written = [self.folder.inspection / name for name in (RECORD_FILE, PICTURES_FILE)]
+        self.stages.run_config("inspection", "inspect", options, step, writes=written)
 
     def _plan(self) -> Plan:
         path = self.folder.root / PLAN_FILE
         self.stages.run("plan", lambda: write_record(path, make_plan(self.config, self.folder)), writes=[path])
         plan = read_record(path, Plan)
-        self.progress.expect(expected_seconds(self.config, plan))
+        # By the budget the trainings of the detectors get their lengths when they are timed.
+        whole = self.config.hours is None or self.config.finetune_images is not None
+        self.progress.plan(expected_seconds(self.config, plan), whole=whole)
         for note in plan.notes:
             self.progress.tell(f"  {note}")
         return plan
@@ -171,27 +174,21 @@ class _Build:
         result = search(replace(options, resume=True), progress=False)
         for line in result.summary().splitlines():
             self.progress.tell(f"  {line}")
-        caps_of: dict[SubnetConfig, list[str]] = {}
-        for choice in result.choices:
-            caps_of.setdefault(choice.best.subnet, []).append(f"{choice.cap_ms:g}")
-        for caps in caps_of.values():
-            if len(caps) > 1:
-                logger.warning("the search chose one and the same network under %s ms", " and ".join(caps))
 
     def _plan_detectors(self, plan: Plan) -> DetectorPlan:
-        path = self.folder.root / DETECTORS_FILE
+        config, path = self.config, self.folder.root / DETECTORS_FILE
 
         def step() -> None:
-            config = self.config
             trainings = {cap: detector_config(config, plan, self.folder, cap, None) for cap in config.caps_ms}
             left = None if config.hours is None else 3600 * config.hours - self.stages.seconds
             write_record(path, plan_detectors(config, plan, trainings, seconds_left=left))
 
         self.stages.run("detectors", step, writes=[path])
         detectors = read_record(path, DetectorPlan)
-        self.progress.expect(
-            {f"detector_{cap}": (detectors.images or 0) / speed for cap, speed in detectors.speeds.items()}
-        )
+        for cap in detectors.shared:
+            self.progress.leave_out(f"detector_{cap}")
+        timed = {f"detector_{cap}": (detectors.images or 0) / speed for cap, speed in detectors.speeds.items()}
+        self.progress.plan(timed, whole=True)
         for note in detectors.notes:
             self.progress.tell(f"  {note}")
         return detectors
@@ -207,14 +204,14 @@ class _Build:
             watch=watch_training(run_folder / METRICS_FILE, options.schedule.num_steps * options.schedule.batch_size),
         )
 
-    def _finish(self, cap: float) -> None:
-        """From a detector to a verified, measured, packaged file."""
+    def _finish(self, cap: float, trained_ms: float) -> None:
+        """From the detector that was trained for a cap to a verified, measured, packaged file."""
         config, folder, name = self.config, self.folder, cap_name(cap)
         model = folder.model(cap)
         self.stages.run_config(
             f"export_{name}",
             "export",
-            export_config(config, folder, cap),
+            export_config(config, folder, cap, trained_ms=trained_ms),
             partial(export, progress=False),
             writes=[model, model.with_name(MANIFEST_FILE)],
         )
@@ -223,7 +220,7 @@ class _Build:
             self.stages.run_config(
                 f"evaluation_{of}_{name}",
                 "eval",
-                evaluate_config(config, folder, cap, of),
+                evaluate_config(config, folder, cap, of, trained_ms=trained_ms),
                 partial(evaluate, progress=False),
                 writes=[evaluation / "metrics.json", evaluation / "detections.json"],
             )
@@ -262,11 +259,11 @@ class _Build:
             elastic=plan.elastic,
             notes=(*plan.notes, *detectors.notes),
             stages=tuple(self.stages.done),
-            detectors=tuple(self._built(cap) for cap in self.config.caps_ms),
+            detectors=tuple(self._built(cap, detectors.training_cap_ms(cap)) for cap in self.config.caps_ms),
             seconds=round(self.stages.seconds, 1),
         )
 
-    def _built(self, cap: float) -> BuiltDetector:
+    def _built(self, cap: float, trained_ms: float) -> BuiltDetector:
         folder, model = self.folder, self.folder.model(cap)
         manifest = read_manifest(model)
         assert manifest is not None
@@ -284,4 +281,5 @@ class _Build:
             bytes=manifest.model.bytes,
             model=folder.relative(model),
             submission=folder.relative(self._submission(cap)),
+            trained_for_ms=None if trained_ms == cap else trained_ms,
         )

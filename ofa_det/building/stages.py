@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +29,28 @@ ConfigT = TypeVar("ConfigT")
 def has_finished_stages(ledger: Path) -> bool:
     """Whether a build's ledger says more than what was begun."""
     return ledger.is_file() and ledger.read_bytes().count(b"\n") > 1
+
+
+class _Collected(logging.Handler):
+    """Keeps what is logged, as text."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@contextmanager
+def _warnings_of_the_package() -> Iterator[list[str]]:
+    """What the package warns of while the block lasts; the log has it as well."""
+    package, collected = logging.getLogger("ofa_det"), _Collected(logging.WARNING)
+    package.addHandler(collected)
+    try:
+        yield collected.texts
+    finally:
+        package.removeHandler(collected)
 
 
 class Stages:
@@ -72,20 +96,29 @@ class Stages:
         """
         known = next((entry for entry in self._ledger.entries if entry["stage"] == name), None)
         if known is None:
-            began = time.monotonic()
-            with self._progress.stage(name, watch):
+            began, whole = time.monotonic(), watch is None or watch() is None
+            with self._progress.stage(name, watch), _warnings_of_the_package() as warned:
                 step()
             known = {
                 "stage": name,
                 "command": command,
                 "seconds": round(time.monotonic() - began, 2),
+                "whole": whole,
+                "warnings": list(dict.fromkeys(warned)),
                 "files": {self._folder.relative(path): model_sha256(path) for path in writes},
             }
             self._ledger.append(known)
         else:
             self._check(name, known["files"])
-        self._progress.expect({name: 0.0})
-        self.done.append(StageEntry(name=name, command=known["command"], seconds=known["seconds"]))
+        self._progress.finished(name, known["seconds"], whole=known.get("whole", True))
+        self.done.append(
+            StageEntry(
+                name=name,
+                command=known["command"],
+                seconds=known["seconds"],
+                warnings=tuple(known.get("warnings", ())),
+            )
+        )
 
     def run_config(
         self,

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from ofa_det.artefacts.build_record import BuildRecord
+from ofa_det.artefacts.records import record_content
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.progress import clock
 from ofa_det.building.run import BuildResult, build
-from ofa_det.cli.command import command
-from ofa_det.cli.positional import with_path_first
+from ofa_det.cli.command import Printed, command
 
 
-def run(config: BuildConfig) -> None:
-    """Builds, and prints what came out."""
-    print_result(build(config))
+def run(config: BuildConfig) -> Printed:
+    """Builds; gives what came out."""
+    return printed(build(config))
 
 
-def print_result(result: BuildResult) -> None:
-    """Prints the table of a build, and where its page is."""
-    print(table(result.record))
-    print(f"{clock(result.record.seconds)} in all; the page is {result.report}")
+def printed(result: BuildResult) -> Printed:
+    """The table of a build, and where its page is."""
+    record = result.record
+    return Printed(
+        text=f"{table(record)}\n{clock(record.seconds)} in all; the page is {result.report}",
+        values={**record_content(record), "report": str(result.report)},
+    )
 
 
 def table(record: BuildRecord) -> str:
@@ -34,11 +37,11 @@ def table(record: BuildRecord) -> str:
     return "\n".join(lines)
 
 
-_command = command(
+main = command(
     "build",
     "From a data set and latencies to one verified int8 file for each, with a page that tells what it rests on.",
     BuildConfig,
     run,
     presets="build",
+    paths={"DATA": "--data.root"},
 )
-main = with_path_first(_command, "--data.root")

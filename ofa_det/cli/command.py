@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 from jsonargparse import ArgumentError, ArgumentParser
@@ -22,7 +22,9 @@ from ofa_det.artefacts.configs import configs_folder, find_config
 from ofa_det.artefacts.files import how_to_mend
 from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.memory import keep_freed_memory
+from ofa_det.cli.mistakes import required_options, worded
 from ofa_det.cli.naming import unnamed_output
+from ofa_det.cli.positional import with_options
 from ofa_det.models.launch import is_first_rank, launch
 
 logger = logging.getLogger(__name__)
@@ -37,10 +39,12 @@ class Printed:
     Args:
         text: for reading.
         values: the same for programs, in the units of the files: AP as a fraction, ms, bytes.
+        failure: what was expected and found, where that ends the command with status 2; it is told after the rest.
     """
 
     text: str
-    values: Mapping[str, Any]
+    values: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+    failure: str | None = None
 
 
 class Main(Protocol):
@@ -57,10 +61,11 @@ def command(
     config_class: type[ConfigT],
     run: Callable[[ConfigT], Printed | None],
     *,
+    paths: Mapping[str, str] = MappingProxyType({}),
+    several: bool = False,
     presets: str | None = None,
     ranks: bool = False,
     numbered: bool = False,
-    offers_json: bool = False,
 ) -> Main:
     """Makes the entry point of one command.
 
@@ -68,13 +73,14 @@ def command(
         name: as typed after `ofa-det`.
         description: one line.
         config_class: frozen dataclass; its docstring's Args become the help.
-        run: does the work and gives what is to be printed, if it has not printed it; a ValueError or OSError from it is
-            the user's to mend.
+        run: does the work and gives what is to be printed, as text or with `--json` as JSON; nothing on a rank that is
+            not the first. A ValueError or OSError from it is the user's to mend.
+        paths: options, with their dashes, whose values may stand alone in front, by what `--help` calls them.
+        several: whether the one of them takes all the words in front.
         presets: folder of `configs/` whose files `--config` also finds by their name.
         ranks: whether the processes of a `torchrun` may run it together.
         numbered: whether it wants a new `output` each time, so that one that nobody named gets a number where the
             default is taken.
-        offers_json: whether there is `--json`.
 
     Returns:
         A function of the arguments (`sys.argv[1:]` if none) that gives the exit status: 0, 2 after a user's mistake,
@@ -82,9 +88,10 @@ def command(
     """
 
     def main(argv: Sequence[str] | None = None) -> int:
-        parser = _parser(name, description, config_class, presets, offers_json)
+        parser = _parser(name, description, config_class, presets, _usage(name, config_class, paths, several=several))
         try:
-            words = _with_presets(_underscored(sys.argv[1:] if argv is None else argv), presets)
+            typed = with_options(sys.argv[1:] if argv is None else argv, list(paths.values()), several=several)
+            words = _with_presets(_underscored(typed), presets)
             config, as_json = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
@@ -98,13 +105,15 @@ def command(
                 printed = run(config)
             if printed is not None:
                 print(json.dumps(printed.values, indent=2, allow_nan=False) if as_json else _printable(printed.text))
+                if printed.failure is not None:
+                    raise ValueError(printed.failure)
         except BrokenPipeError:
             # Whoever read the output has seen enough; without this Python would complain at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         except ArgumentError as error:
-            line = _one_line(error) + _meant(str(error), _options_of(parser))
-            print(f"ofa-det {name}: error: {line}; see --help", file=sys.stderr)
+            line = worded(_one_line(error), config_class, _options_of(parser), paths)
+            print(f"ofa-det {name}: error: {line}; see ofa-det {name} --help", file=sys.stderr)
             return 2
         except (ValueError, OSError) as error:
             mend = how_to_mend(error) if isinstance(error, OSError) else None
@@ -135,11 +144,18 @@ def _logging_to_stderr() -> Iterator[None]:
         package.setLevel(level)
 
 
-def _parser(
-    name: str, description: str, config_class: type[Any], presets: str | None, offers_json: bool
-) -> ArgumentParser:
+def _usage(name: str, config_class: type[Any], paths: Mapping[str, str], *, several: bool) -> str:
+    """How the command is typed: paths that stand alone, options that have to be given, and that there are others."""
+    alone = [f"{path} [{path} ...]" if several else path for path in paths]
+    needed = [option for option in required_options(config_class) if option not in paths.values()]
+    values = [f"{option} {option.rpartition('.')[2].removeprefix('--').upper()}" for option in needed]
+    return " ".join([f"ofa-det {name}", *alone, *values, "[--option VALUE ...]"])
+
+
+def _parser(name: str, description: str, config_class: type[Any], presets: str | None, usage: str) -> ArgumentParser:
     parser = ArgumentParser(
         prog=f"ofa-det {name}",
+        usage=usage,
         description=description,
         exit_on_error=False,
         version=ofa_det.__version__,
@@ -148,8 +164,7 @@ def _parser(
     names = f", or the name of one in configs/{presets}" if presets else ""
     parser.add_argument("--config", action="config", help=f"YAML file with any of the options below{names}")
     parser.add_class_arguments(config_class)
-    if offers_json:
-        parser.add_argument("--json", type=bool, default=False, help="print one JSON object instead of text")
+    parser.add_argument("--json", type=bool, default=False, help="print JSON instead of text")
     return parser
 
 
@@ -168,7 +183,7 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
         parsed = parser.instantiate(parser.parse_args(words))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
-    return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed.get("json", False))
+    return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed["json"])
 
 
 def _underscored(argv: Sequence[str]) -> list[str]:
@@ -183,15 +198,6 @@ def _underscored(argv: Sequence[str]) -> list[str]:
 
 def _options_of(parser: ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-
-
-def _meant(message: str, known: Collection[str]) -> str:
-    """What the words that an error calls unrecognised come closest to, as a question."""
-    found = re.search(r"unrecognized arguments: (.*)", message, re.IGNORECASE | re.DOTALL)
-    words = (found[1] if found else "").split()
-    typed = [word.partition("=")[0] for word in words if word.startswith("--")]
-    close = [match for word in typed for match in difflib.get_close_matches(word, known, n=1, cutoff=0.7)]
-    return f" (did you mean {', '.join(close)}?)" if close else ""
 
 
 def _names_output(words: Sequence[str]) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ofa_det.artefacts.records import record_content
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.evaluation.compare import CompareConfig, Compared, Comparison, compare
 from ofa_det.evaluation.front_plot import front
 from ofa_det.evaluation.metrics import NAMES, percent
@@ -83,8 +82,10 @@ def _device(*sides: Compared) -> str:
     return f"  {errors} ms on {'; '.join(texts)}" if known else "  of no kind that can be predicted"
 
 
-main = with_path_first(
-    command("compare", "Compare two detectors on one data set.", CompareConfig, run, offers_json=True),
-    "--first",
-    "--second",
+main = command(
+    "compare",
+    "Compare two detectors on one data set.",
+    CompareConfig,
+    run,
+    paths={"FIRST": "--first", "SECOND": "--second"},
 )

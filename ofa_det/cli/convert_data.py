@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from ofa_det.artefacts.records import to_plain
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.data.formats.conversion import Conversion, ConvertConfig, convert
 
 _MOST_CLASSES = 10
@@ -42,13 +41,10 @@ def _report(done: Conversion, output: str) -> Iterator[str]:
         yield f"      ofa-det train --config single --data.root {output}"
 
 
-main = with_path_first(
-    command(
-        "convert",
-        "Bring a data set in VOC, YOLO, CSV or another COCO layout into COCO layout, or COCO into YOLO.",
-        ConvertConfig,
-        run,
-        offers_json=True,
-    ),
-    "--source",
+main = command(
+    "convert",
+    "Bring a data set in VOC, YOLO, CSV or another COCO layout into COCO layout, or COCO into YOLO.",
+    ConvertConfig,
+    run,
+    paths={"SOURCE": "--source"},
 )

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.positional import with_paths_first
 from ofa_det.evaluation.detect import DetectConfig, DetectResult, ImageDetections, detect, detections_content
 
 
@@ -42,13 +41,11 @@ def _objects(image: ImageDetections) -> Iterator[str]:
         yield f"{found.score:5.2f} {corners}   {found.category}"
 
 
-main = with_paths_first(
-    command(
-        "detect",
-        "Detect objects in images, videos and what a webcam sees.",
-        DetectConfig,
-        run,
-        offers_json=True,
-    ),
-    "--image",
+main = command(
+    "detect",
+    "Detect objects in images, videos and what a webcam sees.",
+    DetectConfig,
+    run,
+    paths={"PICTURES": "--image"},
+    several=True,
 )

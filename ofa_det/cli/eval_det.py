@@ -17,4 +17,4 @@ def run(config: EvaluateConfig) -> Printed:
     )
 
 
-main = command("eval", "Score a detector by COCO's twelve numbers.", EvaluateConfig, run, offers_json=True)
+main = command("eval", "Score a detector by COCO's twelve numbers.", EvaluateConfig, run)

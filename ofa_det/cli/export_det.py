@@ -42,5 +42,4 @@ main = command(
     ExportConfig,
     run,
     presets="export",
-    offers_json=True,
 )

@@ -81,4 +81,4 @@ def _percent(group: Recall) -> str:
     return f"{100 * group.fraction:.1f} %" if group.boxes else "-"
 
 
-main = command("fit-anchors", "Fit anchors to the boxes of a data set.", FitAnchorsConfig, run, offers_json=True)
+main = command("fit-anchors", "Fit anchors to the boxes of a data set.", FitAnchorsConfig, run)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ofa_det.artefacts.records import to_plain
 from ofa_det.cli.command import Printed, command
-from ofa_det.teachers.run import LabelConfig, label
+from ofa_det.teachers.config import LabelConfig
+from ofa_det.teachers.run import label
 
 
 def run(config: LabelConfig) -> Printed:
@@ -34,4 +35,4 @@ def run(config: LabelConfig) -> Printed:
     return Printed(text="\n".join(lines), values=values)
 
 
-main = command("label", "Label images with a larger detector.", LabelConfig, run, numbered=True, offers_json=True)
+main = command("label", "Label images with a larger detector.", LabelConfig, run, numbered=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.cli.command import command
+from ofa_det.cli.command import Printed, command
 from ofa_det.latency.latencies import MeasuredLatency
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latencies
 from ofa_det.latency.op_table import measured_table
@@ -14,14 +13,12 @@ from ofa_det.latency.op_table import measured_table
 
 @dataclass(frozen=True, kw_only=True)
 class MeasureLatencyOptions(MeasureLatencyConfig):
-    """What to measure, and how to print it.
+    """What to measure, and what to write of it.
 
     Args:
-        json: print a JSON object instead of text, or a list of several.
         output: folder for ops.csv and ops.png, a bar chart of where the time goes; with per_op.
     """
 
-    json: bool = False
     output: str | None = None
 
     def __post_init__(self) -> None:
@@ -30,8 +27,8 @@ class MeasureLatencyOptions(MeasureLatencyConfig):
             raise ValueError("expected --per_op true with --output, found it off; there are no ops to write")
 
 
-def run(config: MeasureLatencyOptions) -> None:
-    """Measures, prints, and writes the ops."""
+def run(config: MeasureLatencyOptions) -> Printed:
+    """Measures, and writes the ops; gives the times, in JSON a list where there are several."""
     found = measure_latencies(config)
     if config.output is not None:
         for measured in found:
@@ -40,11 +37,9 @@ def run(config: MeasureLatencyOptions) -> None:
                 kernels = "built_in" if "built-in" in measured.runtime else "xnnpack"
                 folder /= f"{kernels}_{measured.threads}"
             measured_table(measured).write(folder)
-    if config.json:
-        values = [measured.to_json() for measured in found]
-        print(json.dumps(values[0] if len(values) == 1 else values, indent=2))
-    else:
-        print("\n".join(line for measured in found for line in _lines(measured)))
+    values = [measured.to_json() for measured in found]
+    text = "\n".join(line for measured in found for line in _lines(measured))
+    return Printed(text=text, values=values[0] if len(values) == 1 else values)
 
 
 def _lines(measured: MeasuredLatency) -> list[str]:

@@ -42,15 +42,17 @@ def run(config: PackageConfig) -> Printed:
 
 def _verified(config: PackageConfig, folder: str) -> Printed:
     report = verify_package(folder, config.data)
-    checks = "\n".join(map(str, report.checks))
+    lines = [str(check) for check in report.checks]
+    failure = None
     if report.broken:
-        print(checks)
-        raise ValueError(
+        failure = (
             f"expected {folder} to hold what it claims, found {len(report.broken)} of {len(report.checks)} claims "
             f"broken: {', '.join(entry.name for entry in report.broken)}"
         )
+    else:
+        lines.append(f"{folder} holds what it claims, on {report.images} images")
     values = {"folder": folder, "checks": [to_plain(check) for check in report.checks], "images": report.images}
-    return Printed(text=f"{checks}\n{folder} holds what it claims, on {report.images} images", values=values)
+    return Printed(text="\n".join(lines), values=values, failure=failure)
 
 
-main = command("package", "Validate and package a .tflite file as a submission.", PackageConfig, run, offers_json=True)
+main = command("package", "Validate and package a .tflite file as a submission.", PackageConfig, run)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ofa_det.cli.command import command
+from ofa_det.cli.command import Printed, command
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latencies
 from ofa_det.latency.op_table import OpTable, compared_table, predicted_table
 from ofa_det.latency.predict import NamedPrediction, PredictLatencyConfig, predict_latency
@@ -18,16 +17,14 @@ HOST_RUNS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class PredictLatencyOptions(PredictLatencyConfig):
-    """What to predict, and how to print it.
+    """What to predict, and what to measure and write beside it.
 
     Args:
-        json: print a JSON object instead of text.
         output: folder for ops.csv and ops.png, a bar chart of which layers cost what.
         measure_host: also time each op of a .tflite file on this computer, beside its prediction.
         image: image file for that measurement, since post-processing depends on what is seen; by default noise.
     """
 
-    json: bool = False
     output: str | None = None
     measure_host: bool = False
     image: str | None = None
@@ -40,19 +37,17 @@ class PredictLatencyOptions(PredictLatencyConfig):
             raise ValueError("expected --measure_host true with --image, found it off")
 
 
-def run(config: PredictLatencyOptions) -> None:
-    """Prints the latency of each network that the path stands for."""
+def run(config: PredictLatencyOptions) -> Printed:
+    """Gives the latency of each network that the path stands for."""
     predictions = predict_latency(config)
     tables = [_table(named, config) for named in predictions]
     if config.output is not None:
         for named, table in zip(predictions, tables, strict=True):
             table.write(Path(config.output) / named.name)
-    if config.json:
-        values = {named.name: _plain(named, config.safety) for named in predictions}
-        print(json.dumps(values.get("", values), indent=2))
-    else:
-        pairs = zip(predictions, tables, strict=True)
-        print("\n".join(line for named, table in pairs for line in _lines(named, table, config.safety)))
+    pairs = zip(predictions, tables, strict=True)
+    lines = [line for named, table in pairs for line in _lines(named, table, config.safety)]
+    values = {named.name: _plain(named, config.safety) for named in predictions}
+    return Printed(text="\n".join(lines), values=values.get("", values))
 
 
 def _table(named: NamedPrediction, config: PredictLatencyOptions) -> OpTable:

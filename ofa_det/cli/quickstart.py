@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.run import build
-from ofa_det.cli.build_det import print_result
-from ofa_det.cli.command import command
+from ofa_det.cli.build_det import printed
+from ofa_det.cli.command import Printed, command
 from ofa_det.data.generated import generate_dataset
 from ofa_det.data.splits import DataConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +42,8 @@ class QuickstartConfig:
     resume: bool = False
 
 
-def run(config: QuickstartConfig) -> None:
-    """Generates, builds, and prints the table."""
+def run(config: QuickstartConfig) -> Printed:
+    """Generates and builds; gives the table."""
     folder = Path(config.output)
     if folder.exists() and not config.resume:
         raise ValueError(f"expected a new --output, found {folder}; pass --resume to go on in it, or delete it")
@@ -56,8 +59,9 @@ def run(config: QuickstartConfig) -> None:
         output=config.output,
         resume=config.resume,
     )
-    print(f"$ ofa-det build {data} --config quickstart --latency_cap_ms {config.latency_cap_ms:g} --output {folder}")
-    print_result(build(options))
+    line = f"ofa-det build {data} --config quickstart --latency_cap_ms {config.latency_cap_ms:g} --output {folder}"
+    logger.info("%s", line)
+    return printed(build(options))
 
 
 main = command("quickstart", "The whole way on generated images, in minutes.", QuickstartConfig, run, numbered=True)

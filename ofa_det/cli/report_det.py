@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from ofa_det.cli.command import command
-from ofa_det.cli.positional import with_path_first
+from ofa_det.cli.command import Printed, command
 from ofa_det.report.run import ReportConfig, report
 
 
-def run(config: ReportConfig) -> None:
-    """Writes the page, and prints where it is."""
-    print(f"wrote {report(config)}")
+def run(config: ReportConfig) -> Printed:
+    """Writes the page; gives where it is."""
+    page = str(report(config))
+    return Printed(text=f"wrote {page}", values={"report": page})
 
 
-main = with_path_first(
-    command("report", "Write the page of a build anew, from its artefacts.", ReportConfig, run), "--build"
+main = command(
+    "report",
+    "Write the page of a build anew, from its artefacts.",
+    ReportConfig,
+    run,
+    paths={"BUILD": "--build"},
 )

@@ -42,5 +42,4 @@ main = command(
     presets="search",
     ranks=True,
     numbered=True,
-    offers_json=True,
 )

@@ -24,5 +24,4 @@ main = command(
     presets="train",
     ranks=True,
     numbered=True,
-    offers_json=True,
 )

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import json
-
 from ofa_det.artefacts.records import record_content
-from ofa_det.cli.command import command
-from ofa_det.cli.positional import with_path_first
+from ofa_det.cli.command import Printed, command
 from ofa_det.submission.validation import ValidateSubmissionConfig, validate
 
 
-def run(config: ValidateSubmissionConfig) -> None:
-    """Validates, prints a line for each rule, and refuses a file that breaks one."""
+def run(config: ValidateSubmissionConfig) -> Printed:
+    """Validates; gives a line for each rule, and refuses a file that breaks one."""
     report = validate(config)
-    if config.json:
-        print(json.dumps(record_content(report), indent=2, allow_nan=False))
-    else:
-        print("\n".join(map(str, report.checks)))
+    lines = [str(check) for check in report.checks]
+    failure = None
     if report.broken:
-        raise ValueError(
+        failure = (
             f"expected {config.model} to keep all {len(report.checks)} rules, found {len(report.broken)} broken: "
             f"{', '.join(check.name for check in report.broken)}"
         )
-    if not config.json:
-        print(f"{config.model} keeps all {len(report.checks)} rules, on {report.images} images and a random one")
+    else:
+        lines.append(f"{config.model} keeps all {len(report.checks)} rules, on {report.images} images and a random one")
+    return Printed(text="\n".join(lines), values=record_content(report), failure=failure)
 
 
-main = with_path_first(
-    command(
-        "validate-submission",
-        "Check a .tflite file against the rules of OVIC's detection track.",
-        ValidateSubmissionConfig,
-        run,
-    ),
-    "--model",
+main = command(
+    "validate-submission",
+    "Check a .tflite file against the rules of OVIC's detection track.",
+    ValidateSubmissionConfig,
+    run,
+    paths={"FILE": "--model"},
 )

@@ -44,6 +44,7 @@ class CocoDataset:
         image_folder: str | os.PathLike[str],
         *,
         problems: Problems | None = None,
+        missing: list[str] | None = None,
     ) -> CocoDataset:
         """Opens a data set after a check of the annotations and of every image's header.
 
@@ -55,6 +56,8 @@ class CocoDataset:
             annotation_file: COCO annotation file.
             image_folder: where its images lie.
             problems: where faults are counted; by default they are logged as warnings, one for each kind.
+            missing: takes the names of images that are missing or outside the folder, which are left out then; by
+                default they are refused.
 
         Raises:
             FileNotFoundError: no annotation file.
@@ -65,7 +68,7 @@ class CocoDataset:
         if not folder.is_dir():
             raise ValueError(f"expected a folder of images, found nothing at {folder}; check the data root")
         counted = Problems(Path(annotation_file).name) if problems is None else problems
-        rows = _readable_rows(table, folder, Path(annotation_file), counted)
+        rows = _readable_rows(table, folder, Path(annotation_file), counted, missing)
         if problems is None:
             counted.warn()
         if not len(rows):
@@ -219,11 +222,13 @@ def _normalised(
 
 
 def _readable_rows(
-    table: AnnotationTable, folder: Path, annotation_file: Path, problems: Problems
+    table: AnnotationTable, folder: Path, annotation_file: Path, problems: Problems, left_out: list[str] | None
 ) -> NDArray[np.int64]:
     """The images that can be used; only headers are read, about 0.1 ms an image."""
     guard = FolderGuard(folder)
-    readable, missing, outside = [], [], []
+    readable: list[int] = []
+    missing: list[str] = []
+    outside: list[str] = []
     for row, name in enumerate(table.file_names):
         try:
             if not guard.holds(name):
@@ -239,6 +244,9 @@ def _readable_rows(
         if tuple(table.image_sizes[row].tolist()) not in sizes:
             problems.add("images of another size than stated; boxes are taken relative to the stated size", name)
         readable.append(row)
+    if left_out is not None:
+        left_out += [*missing, *outside]
+        return np.array(readable, np.int64)
     if outside:
         raise ValueError(
             f"expected every image of {annotation_file} in {folder}, found {len(outside)} links that lead out of it, "

@@ -61,15 +61,15 @@ class InspectConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspected:
+class Examined:
     """The record, and the parts it is of, by name."""
 
     record: Inspection
     datasets: Mapping[str, CocoDataset]
 
 
-def inspect(config: InspectConfig, *, progress: bool = True) -> Inspected:
-    """Reads all of a data set, pixels too.
+def examine(config: InspectConfig, *, progress: bool = True) -> Examined:
+    """Reads all of a data set, pixels too, and writes nothing.
 
     Args:
         config: which.
@@ -77,12 +77,12 @@ def inspect(config: InspectConfig, *, progress: bool = True) -> Inspected:
 
     Raises:
         FileNotFoundError: no data set, or no such space.
-        ValueError: malformed annotations, missing images, or parts of different categories.
+        ValueError: malformed annotations, no image that can be read, or parts of different categories.
     """
     space = read_space(config.space)
     resolution = config.resolution or space.resolutions[-1]
     space = replace(space, resolutions=(resolution,))
-    datasets, problems = _open(config.data)
+    datasets, problems, missing = _open(config.data)
     prints, broken = _prints(datasets, progress=progress)
     recall = _recall(datasets["train"], space, config)
     record = Inspection(
@@ -94,13 +94,14 @@ def inspect(config: InspectConfig, *, progress: bool = True) -> Inspected:
         recall=None if recall is None else round(recall.all_boxes.fraction, 4),
         duplicates=_duplicates(datasets, prints),
         broken=tuple(broken),
+        missing=tuple(missing),
         problems=tuple(problems),
     )
-    return Inspected(record=replace(record, warnings=tuple(data_warnings(record))), datasets=datasets)
+    return Examined(record=replace(record, warnings=tuple(data_warnings(record))), datasets=datasets)
 
 
-def _open(data: DataConfig) -> tuple[dict[str, CocoDataset], list[Problem]]:
-    """The parts that there are, and the faults of their annotations."""
+def _open(data: DataConfig) -> tuple[dict[str, CocoDataset], list[Problem], list[str]]:
+    """The parts that there are, the faults of their annotations, and the images that are not in their folders."""
     root = Path(data.root)
     if not root.is_dir():
         raise FileNotFoundError(f"expected the folder of a COCO-format data set, found nothing at {root}")
@@ -109,16 +110,19 @@ def _open(data: DataConfig) -> tuple[dict[str, CocoDataset], list[Problem]]:
         files["val"] = data.val_annotations, data.val_images
     datasets: dict[str, CocoDataset] = {}
     found: list[Problem] = []
+    missing: list[str] = []
     for name, (file, images) in files.items():
         problems = Problems(Path(file).name)
-        dataset = CocoDataset.open(root / file, root / images, problems=problems)
+        absent: list[str] = []
+        dataset = CocoDataset.open(root / file, root / images, problems=problems, missing=absent)
+        missing += [str(root / images / image) for image in absent]
         datasets[name] = dataset if data.limit is None else dataset.subset(np.arange(min(data.limit, len(dataset))))
         found += problems.found()
     if datasets["train"].categories != datasets[list(datasets)[-1]].categories:
         raise ValueError(
             f"expected the categories of {data.train_annotations} in {data.val_annotations}, found others; use the same"
         )
-    return datasets, found
+    return datasets, found, missing
 
 
 def _prints(

@@ -20,6 +20,8 @@ MOST_TINY = 0.1
 MOST_IMBALANCE = 20
 LEAST_RECALL = 0.9
 _NAMED = 3
+_MOST_CLASSES = 15
+_MOST_FILES = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,7 @@ class Inspection:
         recall: share of all training objects with an anchor above IoU 0.5 where it stands; None without objects.
         duplicates: validation images that are training images too.
         broken: files whose pixels cannot be decoded.
+        missing: files that annotations name and their folder has not, or has as a link that leads out of it.
         problems: faults of the annotations, by kind.
         warnings: what matters of all this, with its reason and what can be done.
     """
@@ -90,6 +93,7 @@ class Inspection:
     duplicates: tuple[Duplicate, ...]
     broken: tuple[str, ...]
     problems: tuple[Problem, ...]
+    missing: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -110,6 +114,11 @@ def _of_files(record: Inspection) -> Iterator[str]:
         yield (
             f"{len(record.broken)} files cannot be decoded, and are trained on as grey without objects; replace them "
             "or remove their entries"
+        )
+    if record.missing:
+        yield (
+            f"{len(record.missing)} files that annotations name are not in their folder, and every other command "
+            "refuses the data set; add them or remove their entries"
         )
     if "val" not in record.splits:
         yield "there is no validation part, which training, search and export measure AP on; ofa-det convert divides"
@@ -178,3 +187,54 @@ def _listed(
         named = ", ".join(f"{entry.name!r}{f' {figure(entry)}' if figure else ''}" for entry in found[:_NAMED])
         more = ", ..." if len(found) > _NAMED else ""
         yield f"{len(found)} of {len(classes)} classes ({named}{more}) {text}"
+
+
+def summary(record: Inspection) -> Iterator[str]:
+    """What an inspection found, for reading, a line each."""
+    yield f"{record.root}, objects at {record.resolution} px"
+    yield "part   images  without objects  objects  ignored   < 8 px  8 - 32  32 - 96     > 96"
+    for name, part in record.splits.items():
+        shares = (_percent(size, part.objects) for size in part.sizes)
+        sizes = "".join(f"{share:>{width}}" for share, width in zip(shares, (9, 8, 9, 9), strict=True))
+        yield f"{name:<5}{part.images:>8}{part.images_without_objects:>17}{part.objects:>9}{part.ignored:>9}{sizes}"
+    for name, part in record.splits.items():
+        smallest, median, largest = ("x".join(map(str, size)) for size in part.image_sizes_px)
+        yield f"{name} images: {smallest} px at least, {median} median, {largest} at most"
+    yield from _class_table(record)
+    yield from _named("missing files", record.missing)
+    yield from _named("broken files", record.broken)
+    looks = {"file": "", "picture": " (looks the same)"}
+    pairs = [f"{pair.second} is {pair.first}{looks[pair.kind]}" for pair in record.duplicates]
+    yield from _named("validation images that are training images", pairs)
+    yield from (str(problem) for problem in record.problems)
+    yield from (f"WARNING: {warning}" for warning in record.warnings)
+    if not record.warnings:
+        yield "no warnings"
+
+
+def _named(what: str, names: Sequence[str]) -> Iterator[str]:
+    if names:
+        more = ", ..." if len(names) > _MOST_FILES else ""
+        yield f"{len(names)} {what}: {', '.join(names[:_MOST_FILES])}{more}"
+
+
+def _class_table(record: Inspection) -> Iterator[str]:
+    """The classes, the commonest first; placed recall is that of fitted anchors."""
+    ordered = sorted(record.classes, key=lambda entry: -entry.objects["train"])
+    shown = ordered[:_MOST_CLASSES]
+    width = max(len("class"), *(len(entry.name) for entry in shown))
+    parts = list(record.splits)
+    counts = "".join(f"{f'{part} images':>14}{'objects':>9}" for part in parts)
+    yield f"{'class':{width}}{counts}  median px   < 8 px   placed recall"
+    for entry in shown:
+        counts = "".join(f"{entry.images[part]:>14}{entry.objects[part]:>9}" for part in parts)
+        side = "-" if entry.side_px is None else f"{entry.side_px:.0f}"
+        recall = "-" if entry.recall is None else f"{100 * entry.recall:.1f} %"
+        tiny = _percent(entry.tiny, entry.objects["train"])
+        yield f"{entry.name:{width}}{counts}{side:>11}{tiny:>9}{recall:>16}"
+    if len(ordered) > len(shown):
+        yield f"{len(ordered) - len(shown)} more classes"
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.1f} %" if total else "-"

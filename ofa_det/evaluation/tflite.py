@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.detection.preprocessing import PIXEL_MEAN, normalise_array
@@ -54,7 +55,7 @@ class TfliteDetector(OneByOne):
             content = with_postprocess(path, content, postprocess)
         self._path = path
         manifest = read_manifest(path)
-        self._interpreter = opened_interpreter(path, content, num_threads)
+        self._interpreter = open_interpreter(content, where=str(path), threads=num_threads)
         self._input = image_input(path, self._interpreter)
         self._outputs = _postprocess_outputs(path, self._interpreter)
         self._class_category_ids = None if manifest is None else manifest.class_category_ids
@@ -105,22 +106,6 @@ def input_values(image: NDArray[np.uint8], dtype: Any) -> NDArray[Any]:
     if dtype == np.float32:
         return normalise_array(image[None])
     return (image[None].astype(np.int16) - int(PIXEL_MEAN)).astype(np.int8) if dtype == np.int8 else image[None]
-
-
-def opened_interpreter(path: Path, content: bytes, num_threads: int) -> Interpreter:
-    """An interpreter of a file's content, ready to run.
-
-    Raises:
-        ValueError: no thread, or no TFLite model.
-    """
-    if num_threads < 1:
-        raise ValueError(f"expected num_threads >= 1, found {num_threads}")
-    try:
-        interpreter = Interpreter(model_content=content, num_threads=num_threads)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
-    return interpreter
 
 
 def image_input(path: Path, interpreter: Interpreter) -> dict[str, Any]:

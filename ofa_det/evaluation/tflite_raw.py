@@ -15,11 +15,12 @@ from safetensors.numpy import load_file
 
 from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import ANCHORS_FILE, MANIFEST_FILE, Manifest
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.detection.box_coder import CODE_WEIGHTS, TF_BOX_ORDER, decode
 from ofa_det.detection.detections import Detections
 from ofa_det.detection.postprocessing import postprocess
 from ofa_det.evaluation.one_by_one import OneByOne
-from ofa_det.evaluation.tflite import image_input, input_values, opened_interpreter
+from ofa_det.evaluation.tflite import image_input, input_values
 
 RAW_OUTPUTS: Final = ("box_codes", "scores")
 
@@ -52,7 +53,7 @@ class RawTfliteDetector(OneByOne):
         postprocess: PostProcessChange | None = None,
     ) -> None:
         path = Path(path)
-        self._interpreter = opened_interpreter(path, path.read_bytes(), num_threads)
+        self._interpreter = open_interpreter(path.read_bytes(), where=str(path), threads=num_threads)
         self._input = image_input(path, self._interpreter)
         self._outputs = [int(entry["index"]) for entry in self._interpreter.get_output_details()]
         self._anchors = torch.from_numpy(_anchors(path.with_name(ANCHORS_FILE), manifest))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 
 from ofa_det.arch.description import PostProcessChange
+from ofa_det.artefacts.tflite_content import BROKEN, op_name, read_tables, write_tables
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 
 _ATTRIBUTES = {
@@ -35,26 +33,23 @@ def with_postprocess(path: Path, content: bytes, change: PostProcessChange) -> b
     Raises:
         ValueError: no TFLite model, or one without that op.
     """
+    model = read_tables(content, where=str(path))
     try:
-        model = schema.ModelT.InitFromPackedBuf(bytearray(content))
         ops = [
             op
             for graph in model.subgraphs
             for op in graph.operators
-            if (model.operatorCodes[op.opcodeIndex].customCode or b"").decode() == POSTPROCESS_OP
+            if op_name(model.operatorCodes[op.opcodeIndex]) == POSTPROCESS_OP
         ]
         attributes = [flexbuffers.GetRoot(bytearray(bytes(op.customOptions))).AsMap.Value for op in ops]
-    # The generated reader follows whatever offsets stand in a damaged file.
-    except (struct.error, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"expected a TFLite model in {path}, found: {error}") from error
+    except BROKEN as error:
+        raise ValueError(f"expected a whole TFLite model in {path}, found a broken one ({error})") from error
     if not ops:
         raise ValueError(f"expected a detector that ends in {POSTPROCESS_OP} in {path}, found no such op")
     for op, found in zip(ops, attributes, strict=True):
         changed = found | {_ATTRIBUTES[name]: value for name, value in change.values().items()}
         op.customOptions = np.frombuffer(_flexbuffer(changed), dtype=np.uint8)
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return write_tables(model)
 
 
 def _flexbuffer(attributes: dict[str, Any]) -> bytes:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Final, get_args
 
 import numpy as np
-import torch
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from ofa_det.arch.ofa_formats import OfaClassifier
@@ -22,12 +19,16 @@ from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.images import stretch
 from ofa_det.data.loading import spread
-from ofa_det.detection.preprocessing import normalise
+from ofa_det.export.classifier_verification import (
+    check_classifier_agreement,
+    check_classifier_interface,
+    compare_classifier,
+)
 from ofa_det.export.formats import TFLITE_FILE
-from ofa_det.export.layer_noise import LayerNoise, layer_noises
+from ofa_det.export.layer_noise import layer_noises
 from ofa_det.export.metadata import FileMetadata, with_metadata
 from ofa_det.export.mirror_weights import ConvolutionWeights, MirrorWeights, fold_batch_norm
-from ofa_det.export.verification import blame, check_plan, sqnr_db
+from ofa_det.export.verification import check_plan
 from ofa_det.latency.model import latency_model
 from ofa_det.models.activation_ranges import RangeRule, classifier_ranges
 from ofa_det.models.classifier import Classifier
@@ -40,9 +41,6 @@ logger = logging.getLogger(__name__)
 BACKGROUND: Final = "background"
 CENTRAL_FRACTION: Final = 0.875
 """Of each side; OVIC cuts the rest off before it stretches the image to the input."""
-
-LEAST_SQNR_DB: Final = 6.0
-"""Of the probabilities: noise of half the signal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +147,8 @@ def export_classifier(config: ExportClassifierConfig) -> ClassifierExport:
     content, shipped, weights = _convert(classifier, ranges, background=config.background)
     layers = layer_noises(content, shipped, weights, compared, score_threshold=0.0)
     check_classifier_interface(content, plan.resolution, len(labels))
-    found, wanted = _probabilities(content, classifier, compared)
-    if config.background:
-        wanted = np.pad(wanted, ((0, 0), (1, 0)))
+    agreement = compare_classifier(content, classifier, compared, background=config.background)
+    check_classifier_agreement(agreement, config.least_agreement, layers)
     manifest = ClassifierManifest(
         model=ModelEntry(file=TFLITE_FILE, bytes=0, sha256=""),
         subnet=str(network.subnet),
@@ -161,13 +158,12 @@ def export_classifier(config: ExportClassifierConfig) -> ClassifierExport:
         classes=len(labels),
         weights_sha256=hashlib.sha256(Path(config.weights).read_bytes()).hexdigest(),
         calibration_images=len(calibration),
-        compared_images=len(compared),
-        same_best_class=float((found.argmax(axis=1) == wanted.argmax(axis=1)).mean()),
-        probability_error=float(np.abs(found - wanted).max()),
-        probability_sqnr_db=sqnr_db(wanted, found),
+        compared_images=agreement.images,
+        same_best_class=agreement.same_best_class,
+        probability_error=agreement.probability_error,
+        probability_sqnr_db=agreement.probability_sqnr_db,
         latency=_latency(network, config.device),
     )
-    _check(manifest, config.least_agreement, layers)
     content = with_metadata(
         content,
         FileMetadata(
@@ -186,21 +182,6 @@ def export_classifier(config: ExportClassifierConfig) -> ClassifierExport:
     write_atomically(output / LABELS_FILE, "".join(f"{label}\n" for label in labels))
     write_record(output / MANIFEST_FILE, manifest)
     return ClassifierExport(model_path=output / TFLITE_FILE, manifest=manifest)
-
-
-def check_classifier_interface(content: bytes, resolution: int, classes: int) -> None:
-    """Refuses a file without OVIC's interface: one uint8 image in, uint8 probabilities (1, classes) out.
-
-    Raises:
-        ValueError: another input or output.
-    """
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    ends = (*interpreter.get_input_details(), *interpreter.get_output_details())
-    found = [(entry["shape"].tolist(), np.dtype(entry["dtype"]).name) for entry in ends]
-    wanted = [([1, resolution, resolution, 3], "uint8"), ([1, classes], "uint8")]
-    if found != wanted:
-        raise ValueError(f"expected input and output {wanted}, found {found}")
 
 
 def central_part(image: NDArray[np.uint8], resolution: int) -> NDArray[np.uint8]:
@@ -265,41 +246,6 @@ def _with_background(weights: MirrorWeights, name: str, logit: float) -> MirrorW
             bias=np.pad(linear.bias, (1, 0), constant_values=logit),
         ),
     }
-
-
-@torch.no_grad()
-def _probabilities(
-    content: bytes, classifier: Classifier, images: Sequence[NDArray[np.uint8]]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Of the file (B, outputs), and of torch (B, classes)."""
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    (entry,), (output,) = interpreter.get_input_details(), interpreter.get_output_details()
-    scale, zero_point = output["quantization"]
-    found, wanted = [], []
-    for image in images:
-        interpreter.set_tensor(entry["index"], image[None])
-        interpreter.invoke()
-        steps = interpreter.get_tensor(output["index"])[0].astype(np.float32)
-        found.append((steps - zero_point) * np.float32(scale))
-        logits = classifier(normalise(torch.from_numpy(image[None]).permute(0, 3, 1, 2)))
-        wanted.append(logits.softmax(dim=1)[0].numpy())
-    return np.stack(found), np.stack(wanted)
-
-
-def _check(manifest: ClassifierManifest, least_agreement: float, layers: Sequence[LayerNoise]) -> None:
-    if manifest.probability_sqnr_db < LEAST_SQNR_DB:
-        raise ValueError(
-            f"expected probabilities of {LEAST_SQNR_DB:g} dB signal to quantization noise at least, found "
-            f"{manifest.probability_sqnr_db:.1f} on {manifest.compared_images} images{blame(layers)}; calibrate with "
-            "pictures such as it is to classify, or with other --ranges"
-        )
-    if manifest.same_best_class < least_agreement:
-        raise ValueError(
-            f"expected torch's best class for {least_agreement:g} of the images at least, found "
-            f"{manifest.same_best_class:.2f} of {manifest.compared_images}{blame(layers)}; calibrate with other "
-            "--ranges, or lower --least_agreement"
-        )
 
 
 def _latency(network: OfaClassifier, device: str) -> LatencyEntry:

@@ -8,7 +8,6 @@ weights and of its output.
 from __future__ import annotations
 
 import math
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 from torch import Tensor
 
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import IMAGES, LayerPlan
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.elastic.layers import convolve
 from ofa_det.evaluation.tflite import input_values
 from ofa_det.export.keras_mirror import activation_of
@@ -143,16 +142,7 @@ class _QuantizedFile:
     """Runs a file and gives the output of each layer."""
 
     def __init__(self, content: bytes, plan: LayerPlan) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # That keeping all tensors takes memory.
-            self._interpreter = Interpreter(
-                model_content=content,
-                num_threads=1,
-                experimental_preserve_all_tensors=True,
-                # A delegate would fuse ops, and hide what is between them.
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-            )
-        self._interpreter.allocate_tensors()
+        self._interpreter = open_interpreter(content, keep_all=True)
         (self._input,) = self._interpreter.get_input_details()
         self.tensors: dict[str, int] = {}
         for op in self._interpreter._get_ops_details():

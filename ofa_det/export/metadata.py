@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from ofa_det.artefacts.manifest import LABELS_FILE
+from ofa_det.artefacts.tflite_content import read_tables, write_tables
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE
 from ofa_det.export.flat_table import Field, Number, Numbers, Table, table_bytes
 
@@ -72,7 +72,7 @@ def with_metadata(content: bytes, metadata: FileMetadata) -> bytes:
     Raises:
         ValueError: another number of outputs.
     """
-    model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+    model = read_tables(content, where="the converted file")
     graph = model.subgraphs[0]
     if len(graph.inputs) != 1 or len(graph.outputs) != len(metadata.signature_outputs):
         raise ValueError(
@@ -86,9 +86,7 @@ def with_metadata(content: bytes, metadata: FileMetadata) -> bytes:
     model.metadata = [other for other in model.metadata or [] if other.name != METADATA_NAME.encode()] + [entry]
     model.description = metadata.description
     model.signatureDefs = [_signature(graph, metadata)]
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    packed = io.BytesIO(bytes(builder.Output()))
+    packed = io.BytesIO(write_tables(model))
     with zipfile.ZipFile(packed, "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(LABELS_FILE, _FILE_DATE), metadata.labels)
     return packed.getvalue()

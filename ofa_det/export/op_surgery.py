@@ -9,21 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
+from ofa_det.artefacts.tflite_content import read_tables, write_tables
 from ofa_det.detection.box_coder import CODE_WEIGHTS, TF_BOX_ORDER
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 
 TF_BOX_SCALES = tuple(CODE_WEIGHTS[index] for index in TF_BOX_ORDER)
 """y_scale, x_scale, h_scale and w_scale of the box codes as they are trained."""
-
-_FILE_IDENTIFIER = b"TFL3"
 
 
 def append_postprocess(
@@ -141,7 +139,7 @@ class _GraphEditor:
     """The only subgraph of a flatbuffer, to which tensors and ops are appended."""
 
     def __init__(self, content: bytes) -> None:
-        self._model = schema.ModelT.InitFromPackedBuf(bytearray(content))
+        self._model = read_tables(content, where="the converted file")
         if len(self._model.subgraphs) != 1:
             raise ValueError(f"expected one subgraph, found {len(self._model.subgraphs)}")
         self._graph = self._model.subgraphs[0]
@@ -196,9 +194,7 @@ class _GraphEditor:
 
     def to_bytes(self) -> bytes:
         """The edited flatbuffer."""
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        return write_tables(self._model)
 
     def _add_builtin_op(
         self, name: str, inputs: Sequence[int], outputs: Sequence[int], options_type: int, options: Any

@@ -48,18 +48,6 @@ _NAMED_LAYERS = 5
 """Of the worst, in the manifest."""
 
 
-def convert_to_tflite(
-    trained: Trained[Detector],
-    calibration_images: Sequence[NDArray[np.uint8]],
-    verification_images: Sequence[NDArray[np.uint8]],
-    *,
-    quantized: bool,
-) -> ConvertedModel:
-    """`make_tflite` with the defaults: int8 after training, or float32."""
-    recipe = Recipe(format="tflite-int8" if quantized else "tflite-float32")
-    return make_tflite(trained, recipe, calibration_images, verification_images)
-
-
 def make_tflite(
     trained: Trained[Detector],
     recipe: Recipe,

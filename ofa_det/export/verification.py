@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from ai_edge_litert.interpreter import Interpreter
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import ClassColumns
 from ofa_det.arch.plan import LayerPlan
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.detection.box_coder import TF_BOX_ORDER
 from ofa_det.detection.preprocessing import PIXEL_MEAN, PIXEL_SCALE, normalise
 from ofa_det.evaluation.tflite import input_values
@@ -208,7 +208,7 @@ def check_input(content: bytes, resolution: int, input_type: InputType) -> None:
     Raises:
         ValueError: another input shape, type, scale or zero point.
     """
-    (entry,) = _interpreter(content).get_input_details()
+    (entry,) = open_interpreter(content).get_input_details()
     wanted = ([1, resolution, resolution, 3], input_type, INPUT_QUANTIZATION[input_type])
     found = (entry["shape"].tolist(), np.dtype(entry["dtype"]).name, entry["quantization"])
     if found != wanted:
@@ -217,7 +217,7 @@ def check_input(content: bytes, resolution: int, input_type: InputType) -> None:
 
 def output_quantization(content: bytes) -> list[dict[str, float]]:
     """Scale and zero point of each level's box codes, then of each level's logits; empty for a float32 network."""
-    interpreter = _interpreter(content)
+    interpreter = open_interpreter(content)
     outputs = {int(entry["index"]): order for order, entry in enumerate(interpreter.get_output_details())}
     quantization: dict[int, dict[str, float]] = {}
     for op in interpreter._get_ops_details():
@@ -249,7 +249,7 @@ def torch_outputs(detector: Detector, images: Sequence[NDArray[np.uint8]]) -> Ra
 
 
 def _tflite_outputs(content: bytes, images: Sequence[NDArray[np.uint8]]) -> RawOutputs:
-    interpreter = _interpreter(content)
+    interpreter = open_interpreter(content)
     (entry,) = interpreter.get_input_details()
     outputs = [int(output["index"]) for output in interpreter.get_output_details()]
     levels = len(outputs) // 2
@@ -265,9 +265,3 @@ def _tflite_outputs(content: bytes, images: Sequence[NDArray[np.uint8]]) -> RawO
 
 def _sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(1 / (1 + np.exp(-logits.astype(np.float64))), dtype=np.float32)
-
-
-def _interpreter(content: bytes) -> Interpreter:
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    return interpreter

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.latency.latencies import MeasuredLatency, OpTiming
 from ofa_det.latency.op_extraction import extract_ops
 
@@ -124,17 +125,7 @@ def _timed_ops(content: bytes, inputs: Sequence[Array], runs: HostRuns) -> Itera
 
 
 def _loaded(content: bytes, runs: HostRuns, *, keep_all: bool = False) -> Interpreter:
-    # A delegate keeps the tensors inside its part of the graph to itself.
-    plain = keep_all or not runs.xnnpack
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if plain else OpResolverType.AUTO
-    interpreter = Interpreter(
-        model_content=content,
-        num_threads=runs.threads,
-        experimental_op_resolver_type=resolver,
-        experimental_preserve_all_tensors=keep_all,
-    )
-    interpreter.allocate_tensors()
-    return interpreter
+    return open_interpreter(content, threads=runs.threads, delegates=runs.xnnpack, keep_all=keep_all)
 
 
 def _times_ms(interpreter: Interpreter, inputs: Sequence[Array], runs: HostRuns) -> npt.NDArray[np.float64]:

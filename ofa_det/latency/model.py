@@ -7,12 +7,15 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.layers import Layer
+from ofa_det.arch.plan import LayerPlan
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.latency.calibrated_table import read_table
 from ofa_det.latency.latencies import PRECISIONS, Estimate, LatencyPrediction, Precision
 from ofa_det.latency.lookup_table import read_lookup_tables
 from ofa_det.latency.pixel2 import pixel2_model
-from ofa_det.latency.postprocessing import DetectionTail
+from ofa_det.latency.postprocessing import DetectionTail, detection_tail
 
 
 class LatencyModel(Protocol):
@@ -100,3 +103,11 @@ def _checked(model: LatencyModel, device: str, precision: Precision, runtime: st
     if runtime not in (None, model.runtime):
         raise ValueError(f"expected a runtime of {model.runtime!r}, the one that {device} is of, found {runtime!r}")
     return model
+
+
+def shipped_work(
+    description: ModelDescription, subnet: SubnetConfig, *, precision: Precision
+) -> tuple[LayerPlan, DetectionTail]:
+    """What the file of a subnet does: the layers that ship and what comes behind them, as latency models take both."""
+    plan = description.shipped_plan(subnet)
+    return plan, detection_tail(plan, description.postprocess, precision=precision)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from copy import copy
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 
-_OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
-_FILE_IDENTIFIER: Final = b"TFL3"
+from ofa_det.artefacts.tflite_content import op_name, read_tables, write_tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,7 @@ def extract_ops(content: bytes) -> Iterator[ExtractedOp]:
     Args:
         content: a `.tflite` flatbuffer.
     """
-    model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
+    model = read_tables(content, where="the file")
     graph = model.subgraphs[0]
     for index, op in enumerate(graph.operators):
         code = model.operatorCodes[op.opcodeIndex]
@@ -47,7 +45,7 @@ def extract_ops(content: bytes) -> Iterator[ExtractedOp]:
         variables = tuple(dict.fromkeys(int(i) for i in op.inputs if i >= 0 and int(i) not in constants))
         yield ExtractedOp(
             index=index,
-            kind=_op_name(code),
+            kind=op_name(code),
             output=_text(graph.tensors[op.outputs[0]].name),
             inputs=variables,
             content=_one_op_file(model, graph, op, code, variables),
@@ -78,19 +76,12 @@ def _one_op_file(model: Any, graph: Any, op: Any, code: Any, variables: tuple[in
     subgraph.operators = [alone]
     subgraph.inputs = [place[tensor] for tensor in variables]
     subgraph.outputs = list(alone.outputs)
-    builder = flatbuffers.Builder(1 << 16)
-    builder.Finish(single.Pack(builder), _FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return write_tables(single)
 
 
 def _is_constant(model: Any, tensor: Any) -> bool:
     data = model.buffers[tensor.buffer].data if model.buffers and tensor.buffer else None
     return data is not None and len(data) > 0
-
-
-def _op_name(code: Any) -> str:
-    name = _OP_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
-    return _text(code.customCode) if name == "CUSTOM" and code.customCode else name
 
 
 def _text(name: Any) -> str:

@@ -20,8 +20,8 @@ from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.latency.latencies import LatencyPrediction, Precision, checked_safety
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.postprocessing import DetectionTail, detection_tail
+from ofa_det.latency.model import latency_model, shipped_work
+from ofa_det.latency.postprocessing import DetectionTail
 from ofa_det.latency.tflite_file import read_tflite
 
 COCO_CLASSES: Final = 80
@@ -151,8 +151,7 @@ def _of_run_folder(path: Path, precision: Precision | None) -> tuple[_Network, .
 
 def _of_description(description: ModelDescription, subnet: SubnetConfig, precision: Precision | None) -> _Network:
     """The file that a subnet becomes; its ops behind the layers differ with the precision."""
-    plan = description.shipped_plan(subnet)
-    tail = detection_tail(plan, description.postprocess, precision=precision or "uint8")
+    plan, tail = shipped_work(description, subnet, precision=precision or "uint8")
     return _Network(layers=plan.layers, tail=tail)
 
 

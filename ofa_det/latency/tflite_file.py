@@ -15,6 +15,7 @@ from flatbuffers import flexbuffers
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer, LayerKind, Shape
+from ofa_det.artefacts.tflite_content import op_name, read_tables
 from ofa_det.latency.latencies import Precision
 from ofa_det.latency.postprocessing import (
     POSTPROCESS_OP,
@@ -25,7 +26,6 @@ from ofa_det.latency.postprocessing import (
     new_suppression,
 )
 
-_OP_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _KERNELS: Final[Mapping[str, LayerKind]] = {
     "CONV_2D": "conv",
     "DEPTHWISE_CONV_2D": "depthwise",
@@ -108,19 +108,13 @@ def parse_tflite(content: bytes, *, where: str) -> TfliteNetwork:
     Raises:
         ValueError: not a TFLite flatbuffer, a broken one, or a batch, kernel or stride that `Layer` cannot say.
     """
-    if content[4:8] != b"TFL3":
-        raise ValueError(f"expected a TFLite flatbuffer in {where}, found no TFL3 identifier")
-    broken = f"expected a whole TFLite flatbuffer in {where}, found a broken one"
-    try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-    except (struct.error, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"{broken} ({error})") from error
+    model = read_tables(content, where=where)
     if not model.subgraphs or not model.subgraphs[0].operators:
         raise ValueError(f"expected a graph with ops in {where}, found none")
     try:
         return _GraphReader(model, where).read()
     except (LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:  # dangling indices
-        raise ValueError(f"{broken} ({error})") from error
+        raise ValueError(f"expected a whole TFLite model in {where}, found a broken one ({error})") from error
 
 
 class _GraphReader:
@@ -195,10 +189,7 @@ class _GraphReader:
         return name in _PASSES and not is_list and (name != "CONCATENATION" or self._joins_channels(op))
 
     def _op_name(self, op: Any) -> str:
-        code = self._model.operatorCodes[op.opcodeIndex]
-        # Old files have the code in the deprecated byte alone.
-        name = _OP_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown")
-        return str(code.customCode.decode(errors="replace")) if name == "CUSTOM" and code.customCode else name
+        return op_name(self._model.operatorCodes[op.opcodeIndex])
 
     def _append_kernel(self, op: Any, kind: LayerKind) -> None:
         weights = self._shape(op.inputs[1])

@@ -24,6 +24,8 @@ from ofa_det.report.latency import latency_section, not_counted_section, phone_s
 from ofa_det.report.sources import Sources
 from ofa_det.search.report import pareto_front
 
+_MOST_WARNINGS = 20
+
 
 def page(sources: Sources, errors: Sequence[DetectorErrors | None]) -> str:
     """The whole page as HTML, with style and pictures within.
@@ -45,6 +47,7 @@ def page(sources: Sources, errors: Sequence[DetectorErrors | None]) -> str:
 
 def _parts(sources: Sources, errors: Sequence[DetectorErrors | None]) -> Iterator[str]:
     yield _promise(sources)
+    yield _warnings(sources)
     yield _front(sources)
     yield _training(sources)
     yield accuracy_section(sources)
@@ -93,6 +96,15 @@ def _promise(sources: Sources) -> str:
         soft=True,
     )
     return f'<div class="cards">{"".join(cards)}</div>{note}\n'
+
+
+def _warnings(sources: Sources) -> str:
+    """What the stages warned of; nothing where none did."""
+    found = [("inspection", warning) for warning in sources.inspection.warnings]
+    found += [(entry.name, warning) for entry in sources.record.stages for warning in entry.warnings]
+    told = [f"{stage}: {warning}" for stage, warning in dict.fromkeys(found)]
+    more = [f"{len(told) - _MOST_WARNINGS} more are in build.json"] if len(told) > _MOST_WARNINGS else []
+    return section("Warnings", listed([*told[:_MOST_WARNINGS], *more])) if told else ""
 
 
 def _front(sources: Sources) -> str:
@@ -170,12 +182,18 @@ def _verdicts(sources: Sources) -> Iterator[str]:
 
 def _training(sources: Sources) -> str:
     figures = [] if sources.supernet is None else [supernet_figure(sources.supernet)]
-    figures += [
-        training_figure(detector.curves, title=f"Detector under {detector.built.latency_cap_ms:g} ms", colour=number)
-        for number, detector in enumerate(sources.detectors)
-    ]
+    for number, detector in enumerate(sources.detectors):
+        if detector.built.trained_for_ms is None:
+            title = f"Detector under {_caps_of_training(sources, detector.built.latency_cap_ms)}"
+            figures.append(training_figure(detector.curves, title=title, colour=number))
     figures += [search_figure(sources.scored, sources.detectors)] if sources.record.elastic else []
     return section("Training and search", *figures)
+
+
+def _caps_of_training(sources: Sources, cap_ms: float) -> str:
+    """The caps that one training serves."""
+    detectors = sources.record.detectors
+    return " and ".join(f"{built.latency_cap_ms:g} ms" for built in detectors if built.training_cap_ms == cap_ms)
 
 
 def _data(sources: Sources) -> str:
@@ -188,7 +206,6 @@ def _data(sources: Sources) -> str:
         "Data",
         paragraph(f"{seen.root}, objects as at {seen.resolution} px"),
         table(["part", "images", "objects", "< 8 px", "8-32", "32-96", "> 96"], rows),
-        listed(f"Warning: {warning}" for warning in seen.warnings),
     )
 
 

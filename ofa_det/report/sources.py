@@ -16,6 +16,7 @@ from ofa_det.artefacts.model_file import CONFIG_FILE
 from ofa_det.artefacts.records import from_plain, parse_record, read_record, read_yaml
 from ofa_det.data.inspection_report import Inspection
 from ofa_det.data.splits import DataConfig
+from ofa_det.evaluation.inspection import RECORD_FILE
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 from ofa_det.search.report import SEARCH_FILE, SearchReport
@@ -90,7 +91,7 @@ def read_sources(root: Path) -> Sources:
     folder = BuildFolder(root)
     record = read_build(root)
     options = read_yaml(root / CONFIG_FILE)
-    inspection = folder.inspection / "inspection.json"
+    inspection = folder.inspection / RECORD_FILE
     return Sources(
         folder=folder,
         record=record,
@@ -116,7 +117,7 @@ def _detector(folder: BuildFolder, record: BuildRecord, built: BuiltDetector) ->
         manifest=manifest,
         before=read_record(folder.evaluation(cap, "float") / "metrics.json", EvaluationRecord),
         after=read_record(after / "metrics.json", EvaluationRecord),
-        curves=read_curves(folder.detector(cap) / METRICS_FILE),
+        curves=read_curves(folder.detector(built.training_cap_ms) / METRICS_FILE),
         latency=named.prediction,
         contact_sheet=(after / "contact_sheet.jpg").read_bytes(),
     )

@@ -135,4 +135,4 @@ def choose(
 
 
 def _rescored(drawn: FloatArray) -> Rescored:
-    return Rescored(ap=float(drawn[0]), error=float(np.nanstd(drawn[1:])))
+    return Rescored(ap=float(drawn[0]), error=float(np.nanstd(drawn[1:], ddof=1)))

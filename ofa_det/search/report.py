@@ -60,18 +60,6 @@ class SearchResult:
         """Prediction for `best`."""
         return self.latencies[-1]
 
-    def best_under(self, cap_ms: float) -> Evaluation:
-        """The chosen subnet of a cap.
-
-        Raises:
-            ValueError: the search had no such cap.
-        """
-        for choice in self.choices:
-            if choice.cap_ms == cap_ms:
-                return choice.best
-        caps = ", ".join(f"{choice.cap_ms:g}" for choice in self.choices)
-        raise ValueError(f"expected a cap of {caps} ms, found {cap_ms:g}")
-
     @property
     def extrapolated(self) -> tuple[str, ...]:
         """What of the chosen subnets no timed network backs, with its share of the last that has it."""

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import csv
-import struct
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from ai_edge_litert import schema_py_generated as schema
-
+from ofa_det.artefacts.tflite_content import builtin_name, read_tables
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.submission.report import Check, check
 
 COMPETITION_RELEASE: Final = "2.2"
 """TensorFlow Lite of the last round, spring of 2020."""
 
-_NAMES: Final = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _MEND: Final = "export it with tools/export_det.py --format tflite-int8"
 
 
@@ -27,12 +24,7 @@ def parse_model(content: bytes, *, where: str) -> Any:
     Raises:
         ValueError: not a TFLite flatbuffer, or a broken one.
     """
-    if content[4:8] != b"TFL3":
-        raise ValueError(f"expected a TFLite model in {where}, found no TFL3 identifier")
-    try:
-        model = schema.ModelT.InitFromPackedBuf(content, 0)
-    except (struct.error, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise ValueError(f"expected a whole TFLite model in {where}, found a broken one ({error})") from error
+    model = read_tables(content, where=where)
     if not model.subgraphs or not model.operatorCodes:
         raise ValueError(f"expected a TFLite model with operators in {where}, found none")
     return model
@@ -49,12 +41,12 @@ def operator_checks(model: Any, release: str) -> list[Check]:
         ValueError: a release that is no number.
     """
     limit = _number(release)
-    custom = {_custom_name(code) for code in model.operatorCodes if _builtin(code) == "CUSTOM"}
+    custom = {_custom_name(code) for code in model.operatorCodes if builtin_name(code) == "CUSTOM"}
     flex = sorted(name for name in custom if name.startswith("Flex"))
     foreign = sorted(custom - set(flex) - {POSTPROCESS_OP})
     late = []
     for code in model.operatorCodes:
-        name, version = _builtin(code), max(1, code.version)
+        name, version = builtin_name(code), max(1, code.version)
         if name == "CUSTOM":
             continue
         since = _since(name, version)
@@ -85,11 +77,6 @@ def suppression_op(model: Any) -> Any | None:
         op for op in model.subgraphs[0].operators if _custom_name(model.operatorCodes[op.opcodeIndex]) == POSTPROCESS_OP
     ]
     return found[0] if len(found) == 1 else None
-
-
-def _builtin(code: Any) -> str:
-    # Old files have the code in the deprecated byte alone.
-    return str(_NAMES.get(max(code.builtinCode, code.deprecatedBuiltinCode), "unknown"))
 
 
 def _custom_name(code: Any) -> str:

@@ -17,6 +17,7 @@ from flatbuffers import flexbuffers
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
+from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.data.splits import DataConfig, open_split
@@ -48,14 +49,12 @@ class ValidateSubmissionConfig:
             file's classes must be able to name; by default a random image alone.
         images: of the data set.
         release: of TensorFlow Lite, whose operators the file may have.
-        json: print a JSON object instead of lines.
     """
 
     model: str
     data: DataConfig | None = None
     images: int = 8
     release: str = COMPETITION_RELEASE
-    json: bool = False
 
     def __post_init__(self) -> None:
         if self.images < 1:
@@ -100,9 +99,8 @@ def validate_submission(
     categories = () if dataset is None else dataset.categories
     checks = operator_checks(model, release)
     try:
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
+        interpreter = open_interpreter(content, where=str(path))
+    except ValueError as error:
         checks.append(check("runs on one thread", "yes", f"no: {error}", mend=_EXPORT))
         return ValidationReport(passed=False, checks=tuple(checks))
     checks += _input_checks(interpreter.get_input_details())

@@ -8,13 +8,13 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
-from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.tflite_content import op_name, read_tables
 from ofa_det.data.images import stretch
 from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.evaluation.tflite import TfliteDetector
@@ -87,7 +87,7 @@ def open_tflite(path: Path, *, labels: str | None, threads: int) -> tuple[Tflite
         classes = TeacherClasses(columns=manifest.network.categories, source=str(path.with_name(MANIFEST_FILE)))
         categories = classes.categories
     else:
-        classes = find_classes(path, count=_num_classes(path.read_bytes()), labels=labels)
+        classes = find_classes(path, count=_num_classes(path), labels=labels)
         # Without a manifest the detector gives class k the id k + 1, whatever it is called.
         named = zip(classes.used.tolist(), classes.categories, strict=True)
         categories = tuple(Category(id=index + 1, name=category.name) for index, category in named)
@@ -95,13 +95,10 @@ def open_tflite(path: Path, *, labels: str | None, threads: int) -> tuple[Tflite
     return TfliteTeacher(path, categories=categories, threads=threads), source
 
 
-def _num_classes(content: bytes) -> int:
+def _num_classes(path: Path) -> int:
     """As the op states them, without a background."""
-    model = schema.Model.GetRootAs(content)
-    graph = model.Subgraphs(0)
-    for number in range(graph.OperatorsLength()):
-        op = graph.Operators(number)
-        if model.OperatorCodes(op.OpcodeIndex()).CustomCode() == POSTPROCESS_OP.encode():
-            options = flexbuffers.GetRoot(op.CustomOptionsAsNumpy().tobytes())
-            return int(options.AsMap["num_classes"].AsInt)
+    model = read_tables(path.read_bytes(), where=str(path))
+    for op in model.subgraphs[0].operators:
+        if op_name(model.operatorCodes[op.opcodeIndex]) == POSTPROCESS_OP:
+            return int(flexbuffers.GetRoot(bytes(op.customOptions)).AsMap["num_classes"].AsInt)
     raise AssertionError(f"the detector has been found to end in {POSTPROCESS_OP}")

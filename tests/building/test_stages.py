@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 import re
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 
 from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.ledger import Ledger
-from ofa_det.building.progress import BuildProgress, Reached, clock, time_left, watch_search, watch_training
+from ofa_det.building.progress import BuildProgress, Pace, Reached, clock, watch_search, watch_training
 from ofa_det.building.stages import Stages, repeating_command
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.run import EvaluateConfig
@@ -54,6 +55,22 @@ def test_an_interrupted_stage_runs_again(new_stages, tmp_path):
     assert [entry.name for entry in stages.done] == ["supernet"]
 
 
+def test_what_a_stage_warns_of_is_remembered_once(new_stages, tmp_path):
+    def step():
+        for _ in range(2):
+            logging.getLogger("ofa_det.training").warning("%d images are broken", 3)
+        logging.getLogger("ofa_det.training").info("told")
+        logging.getLogger("others").warning("of others")
+
+    stages = new_stages()
+    stages.run("supernet", step, writes=[])
+    stages.run("search", lambda: None, writes=[])
+    again = new_stages()
+    again.run("supernet", step, writes=[])
+    assert [entry.warnings for entry in stages.done] == [("3 images are broken",), ()]
+    assert again.done == stages.done[:1]
+
+
 @pytest.mark.parametrize("found", ["another", "none"])
 def test_a_finished_stage_whose_files_have_changed_is_an_error(new_stages, tmp_path, found):
     path = tmp_path / "model"
@@ -98,14 +115,59 @@ def test_configuration_and_commands_are_written(new_stages, tmp_path):
 
 
 def test_time_left_is_that_of_this_stage_and_of_those_behind_it():
-    expected = {"a": 100.0, "b": 200.0, "c": 50.0}
-    order = list(expected)
-    assert time_left("b", None, 30.0, order=order, expected_s=expected) == 170 + 50
-    assert time_left("b", None, 300.0, order=order, expected_s=expected) == 50
-    half = Reached(done=5, total=10, text="")
-    assert time_left("b", half, 30.0, order=order, expected_s=expected) == 100 + 50
-    told = Reached(done=5, total=10, text="", left_s=7.0)
-    assert time_left("a", told, 30.0, order=order, expected_s=expected) == 7 + 250
+    progress = BuildProgress({"a": 100.0, "b": 200.0}, shown=False)
+    assert progress.left_s("a", None, 0.0) is None  # Before a plan nobody knows.
+    progress.plan({"c": 50.0}, whole=True)
+    assert progress.left_s("b", None, 30.0) == 170 + 50
+    assert progress.left_s("b", None, 300.0) == 50
+    assert progress.left_s("a", 7.0, 30.0) == 7 + 250
+    progress.leave_out("c")
+    assert progress.left_s("a", 7.0, 30.0) == 7 + 200
+
+
+def test_until_all_lengths_are_planned_the_time_left_is_that_of_the_budget():
+    progress = BuildProgress({"inspection": 20.0, "plan": 60.0}, budget_s=1_000.0, shown=False)
+    assert progress.left_s("inspection", None, 5.0) == 995
+    progress.finished("inspection", 10.0, whole=True)
+    progress.plan({"supernet": 300.0, "detector_40ms": 0.0, "export_40ms": 60.0}, whole=False)
+    assert progress.left_s("plan", None, 20.0) == 1_000 - 10 - 20
+    assert progress.left_s("supernet", 2_000.0, 0.0) == 2_060
+    progress.plan({"detector_40ms": 400.0}, whole=True)
+    assert progress.left_s("supernet", 100.0, 0.0) == 560
+
+
+def test_stages_to_come_are_judged_by_finished_ones_of_their_kind():
+    expected = {"supernet": 100.0, "detector_40ms": 50.0, "export_40ms": 30.0, "export_80ms": 30.0, "report": 10.0}
+    progress = BuildProgress(expected, shown=False)
+    progress.plan({}, whole=True)
+    progress.finished("supernet", 200.0, whole=True)
+    assert progress.left_s("detector_40ms", None, 0.0) == 100 + 30 + 30 + 10
+    progress.finished("detector_40ms", 40.0, whole=False)  # It went on from somewhere: of its speed this says nothing.
+    progress.finished("export_40ms", 15.0, whole=True)
+    assert progress.left_s("export_80ms", None, 5.0) == 10 + 10
+    assert progress.left_s("detector_40ms", None, 0.0) == 100 + 15 + 15 + 10
+
+
+def test_a_pace_is_that_of_what_has_been_seen():
+    def reached(done, left_s=None):
+        return Reached(done=done, total=100, text="", left_s=left_s)
+
+    pace = Pace()
+    assert pace.left_s(None, 0.0) is None
+    assert pace.left_s(reached(40, left_s=7.0), 10.0) == 7.0  # What an earlier run did.
+    assert pace.left_s(reached(50), 20.0) == 50 * 1.0
+    assert pace.left_s(reached(50), 25.0) == 45.0
+    assert pace.left_s(reached(90), 60.0) == 10 * 1.0
+    assert pace.left_s(reached(90), 600.0) == 0.0
+
+
+def test_a_stage_that_went_on_is_known_by_its_first_look(new_stages, tmp_path):
+    stages = new_stages()
+    seen = iter([None, Reached(done=1, total=2, text="")])
+    stages.run("supernet", lambda: None, writes=[], watch=lambda: next(seen))
+    stages.run("search", lambda: None, writes=[], watch=lambda: next(seen))
+    entries = map(json.loads, (tmp_path / "build.jsonl").read_text().splitlines()[1:])
+    assert [entry["whole"] for entry in entries] == [True, False]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (99.4, "99 s"), (750, "12 min"), (3_900, "1 h 05 min")])
@@ -115,12 +177,17 @@ def test_clock(seconds, text):
 
 def test_a_log_gets_whole_lines(tmp_path):
     stream = io.StringIO()
-    progress = BuildProgress({"one": 60.0, "two": 120.0}, stream=stream)
+    progress = BuildProgress({"one": 60.0}, stream=stream)
+    with progress.stage("one", lambda: None):
+        pass
+    progress.plan({"two": 120.0}, whole=True)
     with progress.stage("one", lambda: Reached(done=1, total=4, text="1 of 4 images", left_s=30.0)):
         pass
     with progress.stage("two"):
         pass
     assert stream.getvalue().splitlines() == [
+        "[1] one",
+        "[1] one done in 0 s",
         "[1/2] one: 1 of 4 images; about 2 min left of all",
         "[1/2] one done in 0 s",
         "[2/2] two; about 2 min left of all",

@@ -1,22 +1,22 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from ofa_det.artefacts.build_record import BuildRecord, BuiltDetector
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
-from ofa_det.cli import build_det
-from ofa_det.cli.build_det import main, table
+from ofa_det.building.run import BuildResult
+from ofa_det.cli.build_det import main, printed, table
 from ofa_det.cli.command import command
-from ofa_det.cli.positional import with_path_first
 from ofa_det.data.splits import DataConfig
 
 
 def parsed(*argv: str) -> BuildConfig:
     """The config that the command would run with."""
     seen: list[BuildConfig] = []
-    taken = command("build", "", BuildConfig, seen.append, presets="build")
-    assert with_path_first(taken, "--data.root")(argv) == 0
+    taken = command("build", "", BuildConfig, seen.append, paths={"DATA": "--data.root"}, presets="build")
+    assert taken(argv) == 0
     return seen[0]
 
 
@@ -98,4 +98,7 @@ def test_the_table_has_a_line_for_every_file():
     assert first.split()[:5] == ["40", "ms", "51.5", "52.3", "36.7"]
     assert "39.5 ms" in first
     assert second.split()[0] == "80"
-    assert build_det.__doc__
+    found = printed(BuildResult(record=record, report=Path("x/report.html")))
+    assert found.text.endswith("1 s in all; the page is x/report.html")
+    assert found.values["detectors"][1]["latency_cap_ms"] == 80.0
+    assert found.values["report"] == "x/report.html"

@@ -96,7 +96,9 @@ def test_a_preset_is_found_by_its_name(room, words):
 def test_the_names_that_there_are_answer_an_unknown_one(room, capsys):
     assert run_with("--config", "quik", presets="tests")[0] == 2
     error = capsys.readouterr().err
-    assert error == "ofa-det test: error: expected a YAML file or one of quick, slow, found 'quik'\n"
+    assert error == (
+        "ofa-det test: error: expected a YAML file or one of quick, slow, found 'quik'; did you mean quick?\n"
+    )
 
 
 @pytest.mark.parametrize(
@@ -128,7 +130,7 @@ def test_a_mistake_is_one_line_and_status_2(capsys, argv, words, presets):
         ("root: x\ndepths: {most: many}\n", "most"),
         ("root: x\ndepths:\n", "empty"),
         ("root: [x\n", "expected YAML in"),
-        ("- root\n", "Unexpected config: - root"),
+        ("- root\n", "expected YAML of options with their values, found - root"),
     ],
 )
 def test_a_mistake_in_the_yaml_is_one_line_and_status_2(capsys, tmp_path, text, words):
@@ -226,6 +228,7 @@ def test_every_command_explains_its_options(capsys, name):
     text = capsys.readouterr().out
     assert f"usage: ofa-det {name} " in text
     assert "\n  --config" in text
+    assert "\n  --json" in text
     assert re.findall(r"\n  (--\S+) \S+\s+\((?:type|required)", text) == []  # Nothing between option and type.
 
 
@@ -241,12 +244,27 @@ def test_every_command_explains_its_options(capsys, name):
 )
 def test_a_misspelt_option_is_told_what_was_meant(capsys, typed, meant):
     assert run_with(*typed)[0] == 2
-    assert f"(did you mean {meant}?); see --help" in capsys.readouterr().err
+    assert f"(did you mean {meant}?); see ofa-det test --help" in capsys.readouterr().err
 
 
 def test_what_resembles_no_option_is_told_nothing(capsys):
     assert run_with("--root", "x", "--colour", "red")[0] == 2
     assert "did you mean" not in capsys.readouterr().err
+
+
+def test_paths_stand_alone_and_help_names_them(capsys):
+    main = command("test", "Tests.", Options, lambda options: None, paths={"FOLDER": "--root"})
+    assert main(["x", "--rate", "2"]) == 0
+    assert main(["--rate", "2"]) == 2
+    assert "expected FOLDER (--root), found none" in capsys.readouterr().err
+    assert main(["x", "y"]) == 2
+    assert "expected an option, found y" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: ofa-det test FOLDER [--option VALUE ...]\n")
+    with pytest.raises(SystemExit):
+        run_with("--help")
+    assert capsys.readouterr().out.startswith("usage: ofa-det test --root ROOT [--option VALUE ...]\n")
 
 
 def test_hyphens_and_underscores_mean_the_same():
@@ -278,7 +296,7 @@ def test_one_json_object_instead_of_text(capsys):
         logging.getLogger("ofa_det.test").info("told")
         return Printed(text="AP 50.0", values={"AP": 0.5, "APs": None})
 
-    main = command("test", "Tests.", Options, run, offers_json=True)
+    main = command("test", "Tests.", Options, run)
     assert main(["--root", "x"]) == 0
     assert capsys.readouterr().out == "AP 50.0\n"
     for words in (["--json"], ["--json", "true"], ["--json=true"]):
@@ -286,9 +304,22 @@ def test_one_json_object_instead_of_text(capsys):
         assert json.loads(capsys.readouterr().out) == {"AP": 0.5, "APs": None}
 
 
-def test_a_command_without_numbers_offers_no_json(capsys):
-    assert run_with("--root", "x", "--json")[0] == 2
-    assert "--json" in capsys.readouterr().err
+@pytest.mark.parametrize("words", [(), ("--json",)])
+def test_what_failed_is_told_behind_what_was_found(capsys, words):
+    def run(options):
+        return Printed(text="FAIL size", values={"size": False}, failure="expected one, found two")
+
+    assert command("test", "Tests.", Options, run)(["--root", "x", *words]) == 2
+    shown = capsys.readouterr()
+    assert shown.err == "ofa-det test: error: expected one, found two\n"
+    assert json.loads(shown.out) == {"size": False} if words else shown.out == "FAIL size\n"
+
+
+def test_all_that_is_printed_can_be_json():
+    """No command prints by itself."""
+    for path in (Path(ofa_det.__file__).parent / "cli").glob("*.py"):
+        if path.name not in ("command.py", "main.py"):
+            assert not re.search(r"\bprint\(", path.read_text()), path
 
 
 def test_an_unknown_command_names_the_known_ones(capsys):

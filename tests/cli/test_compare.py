@@ -119,4 +119,4 @@ def test_a_missing_model_is_named(arguments, capsys):
 
 def test_a_third_model_is_refused(arguments, models, capsys):
     assert main([models[0], *arguments]) == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
+    assert "expected an option, found" in capsys.readouterr().err

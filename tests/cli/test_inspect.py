@@ -45,9 +45,11 @@ def test_what_is_wrong_is_named(tiny_root, tmp_path, capsys):
     shutil.copyfile(train[0], val[0])
     content = train[1].read_bytes()
     train[1].write_bytes(content[: len(content) // 2])
+    train[2].unlink()
     assert main([str(root), "--output", str(tmp_path / "inspect"), *SPACE]) == 0
     text = capsys.readouterr().out
     assert f"1 broken files: {train[1]}" in text
+    assert f"1 missing files: {train[2]}" in text
     assert f"1 validation images that are training images: {val[0].name} is {train[0].name}\n" in text
     assert "WARNING: 1 of 3 validation images are training images too" in text
 

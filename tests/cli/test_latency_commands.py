@@ -116,6 +116,11 @@ def test_a_table_is_calibrated_here_and_predicts(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "3 subnets held out: Spearman" in out
     assert "predicts with it, and searches on it" in out
+    again = ["--warmup_runs", "0", "--clock", "cpu", "--output", str(tmp_path / "out"), "--resume", "--json"]
+    assert calibrate([*options, *again]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert values["path"] == str(tmp_path / "out/latency_table.json")
+    assert sum(subnet["held_out"] for subnet in values["subnets"]) == 3
     table = str(tmp_path / "out/latency_table.json")
     subnet = str(read_space("ssdlite_mbv3_tiny").smallest())
     assert predict(["--model", subnet, "--space", "ssdlite_mbv3_tiny", "--device", table, "--json"]) == 0
@@ -165,7 +170,7 @@ def test_help_explains_the_options_of_the_library(command, capsys):
         command(["--help"])
     assert exit_.value.code == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "print a JSON object instead of text" in out
+    assert "print JSON instead of text" in out
     assert ("tflite-2019-v3" if command is predict else "inferences before the timed ones") in out
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import pytest
 
@@ -75,3 +76,6 @@ def test_a_package_is_verified_and_a_changed_one_refused(arguments, tiny_root, t
     shown = capsys.readouterr()
     assert "FAIL  hashes: expected those of md5.txt, found others of MODEL_CARD.md" in shown.out
     assert "2 of 10 claims broken: hashes, MODEL_CARD.md" in shown.err.splitlines()[-1]
+    assert main([*again, "--json"]) == 2
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    assert [check["name"] for check in checks if not check["passed"]] == ["hashes", "MODEL_CARD.md"]

@@ -37,6 +37,19 @@ def test_plain_pictures_of_different_brightness_are_not_the_same(tmp_path):
     assert duplicates(train, val) == []
 
 
+def test_drawings_on_one_ground_are_the_same_only_where_every_place_is(tmp_path):
+    def drawing(x):
+        page = np.full((240, 320, 3), 255, np.uint8)
+        cv2.rectangle(page, (10, 10), (120, 200), (60, 90, 160), -1)
+        return cv2.circle(page, (x, 120), 9, (200, 60, 30), -1)
+
+    train = prints(tmp_path / "train", [(drawing(x), 92) for x in (220, 260)])
+    copy = cv2.resize(drawing(260), (160, 120), interpolation=cv2.INTER_AREA)
+    val = prints(tmp_path / "val", [(drawing(240), 92), (copy, 60)])
+    assert (train[0].bits ^ val[0].bits).bit_count() <= 3
+    assert duplicates(train, val) == [(1, 1, False)]
+
+
 def test_three_bits_may_differ_wherever_they_are_and_four_may_not():
     rng = np.random.default_rng(0)
     small = np.zeros((16, 16), np.uint8)

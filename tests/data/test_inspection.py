@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.data.inspection import InspectConfig, examine
 from ofa_det.data.splits import DataConfig
 
 
@@ -38,7 +38,7 @@ class Writer:
 
     def inspect(self, **options):
         config = InspectConfig(data=DataConfig(root=str(self.root)), space="ssdlite_mbv3_tiny", **options)
-        return inspect(config, progress=False).record
+        return examine(config, progress=False).record
 
 
 @pytest.fixture
@@ -120,6 +120,21 @@ def test_duplicates_broken_files_and_faults_of_annotations(writer):
     ]
     assert record.warnings[0].startswith("1 of 3 validation images are training images too")
     assert record.warnings[1].startswith("1 files cannot be decoded")
+
+
+def test_an_image_that_is_missing_is_told_and_the_rest_is_inspected(writer):
+    writer.part("train", [[(1, 32)], [(1, 16), (2, 20)], [(1, 32)]])
+    writer.part("val", [[(1, 32)]] * 2)
+    (writer.root / "train2017/train2.png").unlink()
+    (writer.root / "train2017/train3.png").unlink()
+    (writer.root / "train2017/train3.png").symlink_to(writer.root / "val2017/val1.png")
+    record = writer.inspect()
+    assert record.missing == tuple(str(writer.root / f"train2017/train{number}.png") for number in (2, 3))
+    assert (record.splits["train"].images, record.splits["train"].objects) == (1, 1)
+    assert record.warnings[0].startswith("2 files that annotations name are not in their folder")
+    (writer.root / "train2017/train1.png").unlink()
+    with pytest.raises(ValueError, match=r"expected readable images in .*train2017, found none of 3"):
+        writer.inspect()
 
 
 def test_no_validation_part_and_no_objects(writer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from export.conversions import converted_file
 from export.operators import ENDING, expected_operators, float_operators, operators
 
 from ofa_det.arch.classes import Category
@@ -107,9 +108,7 @@ def test_the_mirror_equals_torch(make_trained, text, images):
 @pytest.mark.parametrize("quantized", [False, True])
 def test_the_file_has_the_layers_of_the_plan(trained, images, quantized):
     """Its latency is that of the plan to 1 part in a million."""
-    from ofa_det.export.tflite_model import convert_to_tflite
-
-    converted = convert_to_tflite(trained, images, images, quantized=quantized)
+    converted = converted_file(trained, images, quantized=quantized)
     network = parse_tflite(converted.content, where="the file")
     plan = trained.network.plan(trained.network.subnet).folded()
     assert converted.plan == plan == trained.description.shipped_plan(trained.network.subnet)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from export.conversions import converted_file
 from export.operators import expected_operators, operators
 from flatbuffers import flexbuffers
 
@@ -21,20 +22,14 @@ from ofa_det.latency.tflite_file import parse_tflite
 pytestmark = pytest.mark.tflite
 
 
-def convert(trained, images, *, quantized):
-    from ofa_det.export.tflite_model import convert_to_tflite
-
-    return convert_to_tflite(trained, images, images, quantized=quantized)
-
-
 @pytest.fixture(scope="module")
 def float32(trained, images):
-    return convert(trained, images, quantized=False)
+    return converted_file(trained, images, quantized=False)
 
 
 @pytest.fixture(scope="module")
 def int8(trained, images):
-    return convert(trained, images, quantized=True)
+    return converted_file(trained, images, quantized=True)
 
 
 def test_float32_network_equals_torch(float32):

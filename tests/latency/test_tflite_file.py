@@ -170,7 +170,7 @@ def test_broken_files_are_refused(new_graph, tmp_path):
     rng = np.random.default_rng(0)
     for length in rng.integers(8, len(whole) // 2, 20):
         other.write_bytes(whole[:length])
-        with pytest.raises(ValueError, match="whole TFLite flatbuffer"):
+        with pytest.raises(ValueError, match="whole TFLite model"):
             read_tflite(other)
 
 

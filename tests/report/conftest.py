@@ -13,8 +13,9 @@ from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.artefacts.manifest import MANIFEST_FILE, TensorEntry
 from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.building.config import BuildConfig
-from ofa_det.data.inspection import InspectConfig, inspect
+from ofa_det.data.inspection import InspectConfig
 from ofa_det.data.splits import DataConfig
+from ofa_det.evaluation.inspection import inspect
 from ofa_det.evaluation.run import EvaluateConfig, evaluate
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 from ofa_det.search.report import SEARCH_FILE, CapReport, SearchReport
@@ -31,8 +32,8 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
     config = BuildConfig(data=data, latency_cap_ms=CAPS_MS, output=str(folder.root))
     (folder.root / "config.yaml").write_text(to_yaml(config))
     (folder.root / "commands.txt").write_text("ofa-det train --config <c>\n")
-    inspected = inspect(InspectConfig(data=data, space="ssdlite_mbv3_tiny"), progress=False)
-    write_record(folder.inspection / "inspection.json", inspected.record)
+    options = InspectConfig(data=data, space="ssdlite_mbv3_tiny", output=str(folder.inspection))
+    inspected = inspect(options, progress=False)
     ids = [entry.id for entry in inspected.record.classes]
     _write_curves(folder.supernet, ("AP_largest", "AP_smallest", "AP_1"))
     _write_search(folder)
@@ -43,7 +44,9 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
         safety=1.0,
         elastic=True,
         notes=("augmentation general: because",),
-        stages=(StageEntry(name="supernet", command="ofa-det train", seconds=600.0),),
+        stages=(
+            StageEntry(name="supernet", command="ofa-det train", seconds=600.0, warnings=("2 images are <broken>",)),
+        ),
         detectors=detectors,
         seconds=600.0,
     )

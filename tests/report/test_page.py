@@ -1,10 +1,13 @@
 """The page as a reader's browser gets it."""
 
+import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
-from ofa_det.artefacts.records import read_record
+from ofa_det.artefacts.build_record import BUILD_FILE, read_build
+from ofa_det.artefacts.records import read_record, write_record
 from ofa_det.cli.report_det import main
 from ofa_det.report.errors import DetectorErrors
 from ofa_det.report.run import ReportConfig, report
@@ -59,6 +62,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
     assert 'name="viewport" content="width=device-width' in html
     assert "@media print" in html
     assert page.titles == [
+        "Warnings",
         "Accuracy against latency",
         "Training and search",
         "Accuracy by size and class",
@@ -85,6 +89,8 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
         "augmentation general: because",
         "10.0 min on a machine of 2 cores",
         "random subnet 1",
+        "supernet: 2 images are <broken>",
+        "inspection: there are 3 validation images; with fewer than 50 AP changes",
     ):
         assert told in page.text
 
@@ -95,11 +101,25 @@ def test_the_same_artefacts_give_the_same_page_without_the_data(built, tmp_path,
     assert main([str(built.root)]) == 0
     assert (built.root / "report.html").read_bytes() == first
     assert capsys.readouterr().out == f"wrote {built.root / 'report.html'}\n"
+    assert main([str(built.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(built.root / "report.html")}
     errors = read_record(built.root / "report/errors_20ms.json", DetectorErrors)
     assert errors.pictures
     shutil.rmtree(built.root / "report")
     page = Page(report(ReportConfig(build=str(built.root))).read_text())
     assert "The pictures need the data set, which is not at" in page.text
+
+
+def test_a_training_of_two_caps_is_shown_once(built):
+    record = read_build(built.root)
+    first, second = record.detectors
+    shared = replace(record, detectors=(first, replace(second, trained_for_ms=first.latency_cap_ms)))
+    write_record(built.root / BUILD_FILE, shared)
+    shutil.rmtree(built.detector(37.5))
+    text = Page(report(ReportConfig(build=str(built.root))).read_text()).text
+    assert "Detector under 20 ms and 37.5 ms" in text
+    assert "Detector under 37.5 ms" not in text
+    assert "cap 37.5 ms" in text
 
 
 def test_errors_are_found_anew_when_the_detections_are_others(built):

@@ -8,9 +8,10 @@ from PIL import Image
 from ofa_det.artefacts.records import read_record
 from ofa_det.data.annotations import Annotations
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.config import LabelConfig
 from ofa_det.teachers.label_file import StoredDetections
 from ofa_det.teachers.report import THRESHOLDS, TeacherReport, match
-from ofa_det.teachers.run import LabelConfig, label_with
+from ofa_det.teachers.run import label_with
 
 from .conftest import FakeTeacher, opened
 

@@ -14,9 +14,10 @@ from ofa_det.artefacts.records import read_record
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers import labelling
+from ofa_det.teachers.config import LabelConfig
 from ofa_det.teachers.image_folder import ImageFolder
 from ofa_det.teachers.label_file import LABELS_NAME, TeacherLabels
-from ofa_det.teachers.run import LabelConfig, LabelManifest, LabelSummary, label, label_with
+from ofa_det.teachers.run import LabelManifest, LabelSummary, label, label_with
 
 from .conftest import DATASET_CATEGORIES, IMAGE_SIZE, FakeTeacher, opened, red_box
 

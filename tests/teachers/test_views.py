@@ -10,8 +10,9 @@ import pytest
 from ofa_det.data.augmentation import Augmenter
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.config import LabelConfig
 from ofa_det.teachers.label_file import TeacherLabels
-from ofa_det.teachers.run import LabelConfig, label_with
+from ofa_det.teachers.run import label_with
 from ofa_det.teachers.views import check_views, geometry_of, view_seed
 
 from .conftest import FakeTeacher, opened

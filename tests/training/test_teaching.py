@@ -12,10 +12,11 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.config import LabelConfig
 from ofa_det.teachers.feature_file import FeatureConfig
 from ofa_det.teachers.label_file import LABELS_NAME, LabelHeader, TeacherLabels, quantised
 from ofa_det.teachers.mapping import CategoryMapping
-from ofa_det.teachers.run import LabelConfig, label
+from ofa_det.teachers.run import label
 from ofa_det.teachers.source import TeacherSource
 from ofa_det.training.run import train
 from ofa_det.training.teaching import TeacherConfig, UnlabelledConfig, open_taught, with_share
