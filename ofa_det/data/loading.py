@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 
 _LARGEST_GREY_PX = 4096
 """Longer side of what stands for an image that cannot be decoded; it looks the same at any size."""
+
+
+_DRAWN_SEED = 0  # Of `DrawnImages`.
 
 
 class Attachments(Protocol):
@@ -207,6 +211,33 @@ def _image_or_grey(dataset: CocoDataset, index: int, read: ReadImage) -> tuple[N
         height, width = dataset.image_size(index)  # Only stated, so it may be anything.
         factor = max(1.0, max(height, width) / _LARGEST_GREY_PX)
         return np.full((math.ceil(height / factor), math.ceil(width / factor), 3), MID_GREY, np.uint8), str(error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawnImages:
+    """Reads images as `image_batches` does, but varied as training draws them.
+
+    Args:
+        augmentation: how images are varied; without mosaic, as training ends.
+    """
+
+    augmentation: AugmentationConfig
+
+    def __call__(
+        self, dataset: CocoDataset, *, size: tuple[int, int], batch_size: int, limit: int | None = None
+    ) -> Iterator[NDArray[np.uint8]]:
+        """(B, side, side, 3) RGB batches of at most `limit` images, the first of an epoch of their own."""
+        from ofa_det.data.augmentation import Augmenter
+
+        side, count = size[0], len(dataset) if limit is None else min(limit, len(dataset))
+        stream = TrainingStream(_DRAWN_SEED, num_images=len(dataset), mosaic=0.0)
+        read = partial(dataset.image, min_side=_min_side(self.augmentation, side))
+        draws = (
+            _draws_of_step(stream, first, min(batch_size, count - first), side, "closing")
+            for first in range(0, count, batch_size)
+        )
+        for batch in _deliver(_TrainingSamples(dataset, read, Augmenter(self.augmentation), None, None), draws, 0):
+            yield batch.images.permute(0, 2, 3, 1).numpy()
 
 
 class _TrainingSamples(Dataset[Sample]):

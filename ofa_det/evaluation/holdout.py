@@ -1,11 +1,15 @@
-"""The images that a supernet was trained on, and those that it held out."""
+"""What a supernet was trained on, and the images that it held out."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from ofa_det.arch.classes import check_categories
 from ofa_det.arch.description import ModelDescription
+from ofa_det.artefacts.model_file import CONFIG_FILE
+from ofa_det.artefacts.records import from_plain, read_yaml
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, open_split
 
@@ -73,3 +77,17 @@ def open_fit_and_holdout(
         )
     data = divided_as_trained(data, description, supernet=supernet)
     return open_trained_on(data, description, supernet=supernet), open_split(data, "holdout")
+
+
+def augmentation_of(supernet: str | Path) -> AugmentationConfig:
+    """How the training of a supernet varied its images, by the `config.yaml` of its run folder.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a file of other content.
+    """
+    path = Path(supernet) / CONFIG_FILE
+    options = read_yaml(path)
+    if not isinstance(options, dict) or "augmentation" not in options:
+        raise ValueError(f"expected the options of a training, with augmentation, in {path}, found none")
+    return from_plain(AugmentationConfig, options["augmentation"], where=str(path))

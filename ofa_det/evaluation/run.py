@@ -19,7 +19,7 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig, Split, open_split
 from ofa_det.detection.detections import Predictor
 from ofa_det.evaluation.engines import Engine
-from ofa_det.evaluation.holdout import divided_as_trained, open_trained_on
+from ofa_det.evaluation.holdout import augmentation_of, divided_as_trained, open_trained_on
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
 from ofa_det.evaluation.predictors import open_predictor
@@ -162,6 +162,7 @@ def _predictor(model: _Model, config: EvaluateConfig, scored: CocoDataset) -> Pr
     scorer = SubnetScorer(
         replace(model.supernet, postprocess=config.nms.applied(model.supernet.postprocess)),
         calibration=open_trained_on(_data(model, config), model.supernet, supernet=model.path),
+        augmentation=augmentation_of(model.path),
         calibration_images=config.calibration_images,
         scored=scored,
     )

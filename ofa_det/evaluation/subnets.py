@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.loading import image_batches
+from ofa_det.data.loading import DrawnImages, image_batches
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import BATCH_SIZE, score, share_of
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.models.activation_ranges import RangeRule, calibrated_ranges
 from ofa_det.models.calibration import BATCH_SIZE as CALIBRATION_BATCH
-from ofa_det.models.calibration import calibrated, calibration_batches
+from ofa_det.models.calibration import ReadImages, calibrated, calibration_batches
 from ofa_det.models.fake_quantization import QuantizedDetector
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE, Ranks
@@ -41,7 +42,8 @@ class SubnetScorer:
     Args:
         description: classes and post-processing of the network.
         calibration: images it was trained on, for batch-norm statistics.
-        calibration_images: how many of them, at even distances; at least 2.
+        augmentation: how training varied them.
+        calibration_images: how many of them; at least 2.
         scored: images that AP is measured on.
         precision: float32, or int8, which is simulated: ranges are chosen as an export chooses them.
         cache_bytes: stretched images that stay in memory, for calibration and for scoring each.
@@ -53,6 +55,7 @@ class SubnetScorer:
         description: ModelDescription,
         *,
         calibration: CocoDataset,
+        augmentation: AugmentationConfig,
         calibration_images: int,
         scored: CocoDataset,
         precision: ScorePrecision = "float32",
@@ -68,8 +71,9 @@ class SubnetScorer:
         self._scored = scored
         self._share = share_of(scored, ranks)
         self._ranks = ranks
-        self._read_calibration = _KeptImages(cache_bytes)
-        self._read_scored = _KeptImages(cache_bytes)
+        self._read_calibration = _KeptImages(cache_bytes, DrawnImages(augmentation=augmentation))
+        self._read_ranges = _KeptImages(cache_bytes, image_batches)
+        self._read_scored = _KeptImages(cache_bytes, image_batches)
 
     def predictor(self, network: DetectionNetwork, subnet: SubnetConfig) -> TorchDetector:
         """The subnet as it would ship."""
@@ -82,11 +86,8 @@ class SubnetScorer:
     def _quantized(self, detector: Detector) -> Detector:
         """As its int8 file will compute."""
         size = (detector.subnet.resolution, detector.subnet.resolution)
-        read = self._read_calibration(
-            self._calibration, size=size, batch_size=CALIBRATION_BATCH, limit=self._calibration_images
-        )
-        images = [image for batch in read for image in batch]
-        few = [images[index] for index in np.linspace(0, len(images) - 1, min(RANGE_IMAGES, len(images))).astype(int)]
+        read = self._read_ranges(self._calibration, size=size, batch_size=CALIBRATION_BATCH, limit=RANGE_IMAGES)
+        few = [image for batch in read for image in batch]
         device = next(detector.parameters()).device
         threshold = self._description.postprocess.score_threshold
         ranges = calibrated_ranges(detector.cpu(), few, rule=RANGE_RULE, score_threshold=threshold)
@@ -111,10 +112,11 @@ class SubnetScorer:
 
 
 class _KeptImages:
-    """Reads one data set as `image_batches` does, decoding and stretching once for each size, as memory allows."""
+    """Reads one data set as another does, once for each size, as memory allows."""
 
-    def __init__(self, most_bytes: int) -> None:
+    def __init__(self, most_bytes: int, read: ReadImages) -> None:
         self._most_bytes = most_bytes
+        self._read = read
         self._kept: dict[tuple[int, int], list[NDArray[np.uint8]]] = {}
 
     def __call__(
@@ -123,7 +125,7 @@ class _KeptImages:
         """(B, height, width, 3) RGB batches."""
         if size in self._kept:
             return self._kept[size]
-        batches = image_batches(dataset, size=size, batch_size=batch_size, limit=limit)
+        batches = self._read(dataset, size=size, batch_size=batch_size, limit=limit)
         count = len(dataset) if limit is None else min(limit, len(dataset))
         if 3 * count * sum(height * width for height, width in (size, *self._kept)) > self._most_bytes:
             return batches

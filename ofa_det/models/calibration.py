@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.loading import image_batches
 from ofa_det.detection.preprocessing import normalise
 from ofa_det.elastic.layers import BATCH_NORM_MOMENTUM
 from ofa_det.models.network import DetectionNetwork, Detector
@@ -21,12 +20,12 @@ BATCH_SIZE = 16
 
 
 class ReadImages(Protocol):
-    """Reads images as `image_batches` does, or has them already."""
+    """Reads images as `image_batches` and `DrawnImages` do, or has them already."""
 
     def __call__(
         self, dataset: CocoDataset, *, size: tuple[int, int], batch_size: int, limit: int | None = None
     ) -> Iterable[NDArray[np.uint8]]:
-        """(B, height, width, 3) RGB batches of at most `limit` images, spread evenly over the data set."""
+        """(B, height, width, 3) RGB batches of at most `limit` images."""
         ...
 
 
@@ -77,15 +76,16 @@ def calibrate_batch_norm(detector: Detector, batches: Iterable[Tensor]) -> None:
 
 
 def calibration_batches(
-    dataset: CocoDataset, resolution: int, *, num_images: int, read: ReadImages = image_batches
+    dataset: CocoDataset, resolution: int, *, num_images: int, read: ReadImages
 ) -> Iterator[Tensor]:
-    """Plain training images for `calibrated`.
+    """Training images for `calibrated`.
 
     Args:
-        dataset: training images, taken at even distances.
+        dataset: training images.
         resolution: side of the square images, in pixels.
         num_images: at most so many; at least 2. A last batch of a single image has no statistics and is dropped.
-        read: gives the images.
+        read: gives the images; as training draws them (`DrawnImages`), for statistics of plain ones are others than
+            those that the weights were trained with.
 
     Yields:
         (B, 3, resolution, resolution), normalised.

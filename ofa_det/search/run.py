@@ -27,8 +27,10 @@ from ofa_det.artefacts.evaluations import (
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.locks import alone_in_output
 from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.records import to_plain
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.evaluation.holdout import open_fit_and_holdout
+from ofa_det.evaluation.holdout import augmentation_of, open_fit_and_holdout
 from ofa_det.evaluation.resampling import resampled_ap
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.evaluation.team import Team
@@ -92,6 +94,7 @@ class _Scoring:
         config: of the search.
         description: of the supernet.
         network: the supernet.
+        augmentation: how its training varied them.
         fit: images that it was trained on.
         searched, rescored: held-out images that the search, and the choice behind it, score on.
         scorer, rescorer: of either.
@@ -100,6 +103,7 @@ class _Scoring:
     config: SearchConfig
     description: ModelDescription
     network: DetectionNetwork
+    augmentation: AugmentationConfig
     fit: CocoDataset
     searched: CocoDataset
     rescored: CocoDataset
@@ -110,12 +114,14 @@ class _Scoring:
     def open(cls, config: SearchConfig) -> _Scoring:
         trained = load_supernet(config.supernet)
         description = trained.description
+        augmentation = augmentation_of(config.supernet)
         fit, holdout = open_fit_and_holdout(config.data, description, supernet=config.supernet)
         searched, rescored = divided(holdout, config.rescore.share)
         new_scorer = partial(
             SubnetScorer,
             description,
             calibration=fit,
+            augmentation=augmentation,
             precision=config.score.precision,
             cache_bytes=1_000_000 * config.score.cache_mb,
         )
@@ -123,6 +129,7 @@ class _Scoring:
             config=config,
             description=description,
             network=trained.network.to(checked_accelerator(config.accelerator)),
+            augmentation=augmentation,
             fit=fit,
             searched=searched,
             rescored=rescored,
@@ -155,6 +162,7 @@ class _Scoring:
             "supernet_sha256": model_sha256(self.config.supernet),  # Of the file, whose header has the space, too.
             "calibration_sha256": self.fit.fingerprint(),
             "calibration_images": calibration_images,
+            "calibration_augmentation": to_plain(self.augmentation),
             "holdout_sha256": hashlib.sha256(json.dumps(scored.ground_truth()).encode()).hexdigest(),
             "scored_as": self.config.score.precision,
         }

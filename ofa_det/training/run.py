@@ -33,7 +33,7 @@ from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_ya
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.data.loading import training_loader
+from ofa_det.data.loading import DrawnImages, training_loader
 from ofa_det.data.sampling import repeat_factors
 from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
@@ -112,6 +112,7 @@ def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult
     scorer = SubnetScorer(
         description,
         calibration=dataset,
+        augmentation=config.augmentation,
         calibration_images=config.calibration_images,
         scored=watched,
         ranks=ranks,
@@ -191,7 +192,8 @@ def _shipped(
     """What the run folder keeps: a supernet as it is, since its subnets are calibrated one by one, or a detector."""
     if subnet is None:
         return averaged
-    batches = calibration_batches(dataset, subnet.resolution, num_images=config.calibration_images)
+    drawn = DrawnImages(augmentation=config.augmentation)
+    batches = calibration_batches(dataset, subnet.resolution, num_images=config.calibration_images, read=drawn)
     return calibrated(averaged, subnet, batches)
 
 

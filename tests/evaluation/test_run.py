@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from ofa_det.arch.description import PostProcessChange
+from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import EvaluationRecord
 from ofa_det.artefacts.model_file import read_description
-from ofa_det.artefacts.records import read_record
+from ofa_det.artefacts.records import read_record, to_yaml
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.images import read_image
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import coco_metrics
@@ -67,6 +69,7 @@ def save_trained(supernet, generated_root, tmp_path):
             training_images=open_split(data, "fit").fingerprint(),
         )
         save_model(tmp_path / name, description, supernet.network)
+        write_atomically(tmp_path / name / "config.yaml", to_yaml({"augmentation": AugmentationConfig()}))
         return str(tmp_path / name)
 
     return save
@@ -86,7 +89,11 @@ def test_a_subnet_of_a_supernet_is_scored_as_a_search_scores_it(
     )
     holdout = open_split(data, "holdout")
     scorer = SubnetScorer(
-        supernet.description, calibration=open_split(data, "fit"), calibration_images=4, scored=holdout
+        supernet.description,
+        calibration=open_split(data, "fit"),
+        augmentation=AugmentationConfig(),
+        calibration_images=4,
+        scored=holdout,
     )
     for subnet in (tiny_space.smallest(), tiny_space.largest()):
         wanted = scorer.score(scorer.predictor(supernet.network, subnet))
@@ -143,6 +150,7 @@ def test_another_supernet_is_compared_with_its_own_data_and_largest_subnet(
         wanted = SubnetScorer(
             read_description(config.compare),
             calibration=open_split(replace(config.data, holdout_fraction=0.5), "fit"),
+            augmentation=AugmentationConfig(),
             calibration_images=4,
             scored=open_split(config.data, "val"),
         ).predictor(load_supernet(config.compare).network, tiny_space.largest())

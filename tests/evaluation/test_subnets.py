@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from ofa_det.arch.description import PostProcessConfig
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.loading import DrawnImages
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import subnets
 from ofa_det.evaluation.run import EvaluateConfig, evaluate
@@ -12,6 +14,7 @@ from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.run_folder import save_model
 
+AUGMENTATION = AugmentationConfig(vertical_flip=0.5)
 CALIBRATION_IMAGES = 17  # A batch of 16, and one alone that has no statistics.
 
 
@@ -25,6 +28,7 @@ def scorer(description, data, **options) -> SubnetScorer:
         description,
         **options,
         calibration=open_split(data, "fit"),
+        augmentation=AUGMENTATION,
         calibration_images=CALIBRATION_IMAGES,
         scored=open_split(data, "holdout"),
     )
@@ -36,7 +40,12 @@ def test_a_score_equals_the_evaluation_of_the_detector_that_ships(supernet, tiny
     of_subnets = scorer(description, data)
     for number, subnet in enumerate((smallest, tiny_space.largest(), tiny_space.largest(64), smallest)):
         found = of_subnets.score(of_subnets.predictor(network, subnet))
-        batches = calibration_batches(open_split(data, "fit"), subnet.resolution, num_images=CALIBRATION_IMAGES)
+        batches = calibration_batches(
+            open_split(data, "fit"),
+            subnet.resolution,
+            num_images=CALIBRATION_IMAGES,
+            read=DrawnImages(augmentation=AUGMENTATION),
+        )
         folder = tmp_path / str(number)
         save_model(folder, replace(description, subnet=subnet), calibrated(network, subnet, batches))
         config = EvaluateConfig(model=str(folder), data=data, split="holdout", output=str(folder / "evaluation"))
@@ -77,7 +86,9 @@ def test_images_that_are_kept_are_decoded_once(supernet, tiny_space, data, monke
 
 def test_too_few_images_to_calibrate_with_are_refused(supernet, tiny_space, data):
     one = open_split(data, "fit").subset(np.array([0]))
-    of_subnets = SubnetScorer(supernet.description, calibration=one, calibration_images=4, scored=one)
+    of_subnets = SubnetScorer(
+        supernet.description, calibration=one, augmentation=AUGMENTATION, calibration_images=4, scored=one
+    )
     with pytest.raises(ValueError, match=r"at least 2 images to calibrate batch norm with, found 1"):
         of_subnets.ap(supernet.network, tiny_space.smallest())
 

@@ -6,7 +6,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.data.loading import DrawnImages, image_batches
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.models.calibration import calibrate_batch_norm, calibrated, calibration_batches
 from ofa_det.models.supernet import Supernet
@@ -63,16 +65,34 @@ def test_no_batch_is_refused(supernet: Supernet) -> None:
         calibrated(supernet, supernet.config.space.smallest(), [])
 
 
-def test_calibration_images_are_at_even_distances_without_a_single_last_one(tiny_root: Path) -> None:
+def test_calibration_images_are_those_that_are_read(tiny_root: Path) -> None:
     dataset = open_split(DataConfig(root=str(tiny_root)), "train")
-    (batch,) = calibration_batches(dataset, 64, num_images=3)
-    (every,) = calibration_batches(dataset, 64, num_images=100)
+    (batch,) = calibration_batches(dataset, 64, num_images=3, read=image_batches)
+    (every,) = calibration_batches(dataset, 64, num_images=100, read=image_batches)
     assert every.shape == (12, 3, 64, 64)
     assert torch.equal(batch, every[[0, 4, 8]])
     assert -1 <= batch.min() < -0.5
     assert 0.5 < batch.max() < 1
     with pytest.raises(ValueError, match=r"at least 2 images .* found 1"):
-        list(calibration_batches(dataset, 64, num_images=1))
+        list(calibration_batches(dataset, 64, num_images=1, read=image_batches))
+
+
+def test_they_are_varied_as_training_varies_them(tiny_root: Path) -> None:
+    dataset = open_split(DataConfig(root=str(tiny_root)), "train")
+
+    def drawn(**options: float) -> torch.Tensor:
+        still = {"horizontal_flip": 0.0, "vertical_flip": 0.0, "zoom": 0.0, "colour_jitter": 0.0, "hue_jitter": 0.0}
+        read = DrawnImages(augmentation=AugmentationConfig(**{**still, **options}))
+        (batch,) = calibration_batches(dataset, 64, num_images=12, read=read)
+        return batch
+
+    (plain,) = calibration_batches(dataset, 64, num_images=12, read=image_batches)
+    order = [int((plain - image).abs().mean(dim=(1, 2, 3)).argmin()) for image in drawn()]
+    assert sorted(order) == list(range(12))
+    flipped = drawn(horizontal_flip=1.0)
+    assert torch.equal(flipped, drawn().flip(-1))
+    assert torch.equal(drawn(zoom=1.0), drawn(zoom=1.0))
+    assert not torch.equal(drawn(zoom=1.0), drawn())
 
 
 def test_calibration_images_may_be_at_hand(tiny_root: Path) -> None:

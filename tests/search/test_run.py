@@ -19,6 +19,7 @@ from ofa_det.artefacts.records import read_record, write_record
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import torch_detector
+from ofa_det.evaluation.holdout import augmentation_of
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.latency.calibrated_table import CalibratedTable, HeldOut
 from ofa_det.latency.features import FEATURES
@@ -159,7 +160,13 @@ def test_an_evaluation_is_that_of_the_shipped_network(
     fit, holdout = open_split(data, "fit"), open_split(data, "holdout")
     scored, again = divided(holdout, config.rescore.share)
     assert not {scored.image_id(i) for i in range(len(scored))} & {again.image_id(i) for i in range(len(again))}
-    scorer = SubnetScorer(trained.description, calibration=fit, calibration_images=4, scored=scored)
+    scorer = SubnetScorer(
+        trained.description,
+        calibration=fit,
+        augmentation=augmentation_of(supernet),
+        calibration_images=4,
+        scored=scored,
+    )
     model = latency_model("pixel2", precision="uint8")
     for evaluation in run(config).evaluations:
         plan = trained.description.shipped_plan(evaluation.subnet)

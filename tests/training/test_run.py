@@ -22,6 +22,7 @@ from ofa_det.data.anchors import AnchorConfig, fit_space
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.draws import Draw, TrainingStream
 from ofa_det.data.generated import CATEGORIES
+from ofa_det.data.loading import DrawnImages
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import torch_detector
 from ofa_det.models.calibration import calibrated, calibration_batches
@@ -272,7 +273,9 @@ def test_a_detector_trains_at_several_resolutions_and_ships_at_its_own(
     trained = load_detector(tmp_path)
     assert trained.network.subnet == trained.description.subnet == subnet
     assert trained.network.subnets.resolutions == (96,)
-    images = calibration_batches(open_split(DataConfig(root=str(tiny_root)), "train"), 96, num_images=4)
+    dataset = open_split(DataConfig(root=str(tiny_root)), "train")
+    read = DrawnImages(augmentation=new_config(tmp_path).augmentation)
+    images = calibration_batches(dataset, 96, num_images=4, read=read)
     calibrated_again = calibrated(trained.network, subnet, images).state_dict()
     assert all(torch.equal(value, calibrated_again[name]) for name, value in trained.network.state_dict().items())
     assert trained.description.detector.anchor_sizes == ssd_anchor_sizes()

@@ -80,6 +80,7 @@ import sys
 import torch
 import torch.distributed as dist
 
+from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.ranks import ALONE, Ranks
@@ -88,7 +89,7 @@ from ofa_det.models.run_folder import load_supernet
 dist.init_process_group("gloo")
 ranks, trained = Ranks(index=dist.get_rank(), count=dist.get_world_size()), load_supernet(sys.argv[1])
 train, val = (open_split(DataConfig(root=sys.argv[2]), split) for split in ("train", "val"))
-options = {"calibration": train, "calibration_images": 8, "scored": val}
+options = {"calibration": train, "augmentation": AugmentationConfig(), "calibration_images": 8, "scored": val}
 found = []
 for of in (ALONE, ranks):
     scorer = SubnetScorer(trained.description, **options, ranks=of)
