@@ -42,8 +42,8 @@ class CostTable:
     """Costs of whole populations as sums over blocks; made from differences of exact costs, at each resolution once.
 
     Latency, multiply-accumulates, parameters and bytes of a layer follow from one block's choices and the resolution,
-    so the sums are exact. `at_most_ms` is no sum: its margin over the expected latency is interpolated, to within
-    0.1 %. What a search asks for is checked by the exact costs.
+    so the sums are exact. `at_most_ms` is no sum: its margin over the expected latency, a convex function of it, is
+    interpolated, at most 0.1 % too high. What a search asks for is checked by the exact costs.
 
     Args:
         coding: of the subnets.

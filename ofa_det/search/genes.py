@@ -109,6 +109,23 @@ class GeneCoding:
                     columns.append(genes[:, gene] / (self.sizes[gene] - 1))
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
 
+    def shares(self, genes: Genes) -> FloatArray:
+        """(N, F) of a subnet's blocks, the share that has a kernel size, an expand ratio or a kind.
+
+        A column for each of those but the first; columns that no choice changes are left out.
+        """
+        of_block: dict[object, FloatArray] = {}
+        blocks = np.zeros(len(genes))
+        for slot in self.slots:
+            stage, present = self.space.stages[slot.stage], self.presence(genes, slot)
+            blocks += present
+            for gene, choices in enumerate((stage.kernel_sizes, stage.expand_ratios, stage.kinds)):
+                for position, choice in enumerate(choices[1:], start=1):
+                    has = present & (genes[:, slot.first + gene] == position)
+                    of_block[gene, choice] = of_block.get((gene, choice), 0.0) + has
+        columns = [count / blocks for _, count in sorted(of_block.items(), key=str)]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
     def _row(self, subnet: SubnetConfig) -> list[int]:
         row = [self.space.resolutions.index(subnet.resolution)]
         for stage, blocks in zip(self.space.stages, subnet.stages, strict=True):
