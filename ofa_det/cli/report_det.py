@@ -1,4 +1,4 @@
-"""Writes the page of a build anew, from its artefacts."""
+"""Writes the page of a build or a search anew, from its artefacts."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ def run(config: ReportConfig) -> None:
 
 
 main = with_path_first(
-    command("report", "Write the page of a build anew, from its artefacts.", ReportConfig, run), "--build"
+    command("report", "Write the page of a build or a search anew, from its artefacts.", ReportConfig, run), "--build"
 )

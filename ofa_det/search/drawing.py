@@ -20,6 +20,7 @@ _COLOURS: Final[Mapping[int, str]] = {1: "#dddddd", 3: "#9ecae1", 5: "#4292c6", 
 _LARGER: Final = "#08306b"
 _GAP: Final = 0.7
 """Between two stages, in widths of a block."""
+_STAGES: Final = "backbone.stages."
 _REST: Final = 2.6
 """Widths of a block that the column of each part behind the backbone has."""
 
@@ -63,7 +64,7 @@ def architectures_plot(space: SearchSpace, rows: Sequence[DrawnSubnet], *, title
     most = max(ratio for stage in space.stages for ratio in stage.expand_ratios)
     for number, row in enumerate(rows):
         _draw_row(axes, row, -float(number), starts, most)
-        _write_rest(axes, row.latency, -float(number), x)
+        _write_rest(axes, row, -float(number), x)
     _write_heads(axes, space, starts, slots, x)
     axes.set_xlim(-0.3, x + 2 * _REST)
     axes.set_ylim(-len(rows) + 0.65, 1.25)
@@ -88,9 +89,8 @@ def stage_ms(latency: LatencyPrediction, stages: int) -> tuple[float, ...]:
     """What each stage of a backbone takes of a prediction for a layer plan, whose layers name it."""
     found = [0.0] * stages
     for layer in latency.layers:
-        part, _, rest = layer.name.partition(".")
-        if part == "stages":
-            found[int(rest.partition(".")[0])] += layer.latency_ms
+        if layer.name.startswith(_STAGES):
+            found[int(layer.name.removeprefix(_STAGES).partition(".")[0])] += layer.latency_ms
     return tuple(found)
 
 
@@ -109,10 +109,10 @@ def _bar(block: BlockConfig, x: float, y: float, most: int) -> Rectangle:
     )
 
 
-def _write_rest(axes: Axes, latency: LatencyPrediction, y: float, x: float) -> None:
+def _write_rest(axes: Axes, row: DrawnSubnet, y: float, x: float) -> None:
     """The parts of the latency that are no stage's."""
-    stages = sum(layer.latency_ms for layer in latency.layers if layer.name.startswith("stages."))
-    rest = latency.mean_ms - stages - latency.postprocessing_ms
+    latency = row.latency
+    rest = latency.mean_ms - sum(stage_ms(latency, len(row.subnet.stages))) - latency.postprocessing_ms
     for column, ms in enumerate((rest, latency.postprocessing_ms)):
         axes.text(x + column * _REST, y + 0.2, f"{ms:.1f} ms", size=8, va="center", color="0.3")
 

@@ -61,15 +61,15 @@ class GapFit:
         return self.error < self.error_of_mean
 
     def __str__(self) -> str:
-        """`-1.20 AP (-2.00 to -0.50) in 12 subnets scored both ways; ...`."""
+        """`float and -1.20 AP (-2.00 to -0.50) in 12 subnets scored both ways; ...`."""
         gaps = 100 * self.gaps
         used = "its architecture" if self.by_architecture else "the mean of the others"
         left_out, other = sorted((self.error, self.error_of_mean))
         name = "that mean" if self.by_architecture else "its architecture"
         return (
-            f"{gaps.mean():+.2f} AP ({gaps.min():+.2f} to {gaps.max():+.2f}) in {len(gaps)} subnets scored both ways; "
-            f"a subnet's is predicted from {used}, left out within {100 * left_out:.2f} AP (root mean square; from "
-            f"{name} within {100 * other:.2f})"
+            f"float and {gaps.mean():+.2f} AP ({gaps.min():+.2f} to {gaps.max():+.2f}) in {len(gaps)} subnets scored "
+            f"both ways; a subnet's is predicted from {used}, left out within {100 * left_out:.2f} AP (root mean "
+            f"square; from {name} within {100 * other:.2f})"
         )
 
 

@@ -21,6 +21,9 @@ from ofa_det.search.int8_gap import GapFit
 from ofa_det.search.plots import PredictorFit, curve_plot, fit_plot, front_plot
 
 SEARCH_FILE = "search.json"
+TABLE_FILE = "pareto.csv"
+FRONT_FILE, CURVE_FILE, ARCHITECTURES_FILE = "pareto.png", "search_curve.png", "architectures.png"
+FIT_FILE, GAP_FILE = "predictor_fit.png", "int8_gap.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +100,7 @@ class SearchResult:
         lines += [f"extrapolated: {note}" for note in self.extrapolated]
         lines.append(f"the ± of the latency rests on {self.latency.rests_on}; not counted: {self.latency.excluded}")
         if self.gap is not None:
-            lines.append(f"AP in the search is that of int8, predicted: float AP {self.gap}")
+            lines.append(f"AP in the search is that of int8, predicted: {self.gap}")
         of_strategy = sum(evaluation.subnet not in self.roles for evaluation in self.evaluations)
         lines.append(
             f"{len(self.evaluations)} subnets scored, {of_strategy} of them by {self.strategy}; the choice was made in "
@@ -156,6 +159,7 @@ class CapReport:
 class GapReport:
     """The prediction of what int8 takes in `search.json`; errors are root mean squares with a subnet left out."""
 
+    told: str
     subnets: int
     mean: float
     by_architecture: bool
@@ -179,6 +183,7 @@ class SearchReport:
     extrapolated: tuple[str, ...]
     noise_standard_errors: float
     caps: tuple[CapReport, ...]
+    not_counted: str = ""
     scored_as: str = "float32"
     gap: GapReport | None = None
 
@@ -215,22 +220,22 @@ def write_report(folder: Path, result: SearchResult) -> None:
         )
         write_record(folder / subnet_file(choice.cap_ms, len(result.choices)), chosen)
     write_record(folder / SEARCH_FILE, _report(result))
-    write_atomically(folder / "pareto.csv", _table(result))
+    write_atomically(folder / TABLE_FILE, _table(result))
     front = pareto_front(result.evaluations)
     write_atomically(
-        folder / "pareto.png",
+        folder / FRONT_FILE,
         front_plot(
             result.evaluations, front, result.choices, result.latencies, roles=result.roles, rescored=result.rescored
         ),
     )
     told = [evaluation for evaluation in result.evaluations if evaluation.subnet not in result.roles]
-    write_atomically(folder / "search_curve.png", curve_plot(told, result.choices))
-    write_atomically(folder / "architectures.png", architectures_plot(result.space, result.drawn))
+    write_atomically(folder / CURVE_FILE, curve_plot(told, result.choices))
+    write_atomically(folder / ARCHITECTURES_FILE, architectures_plot(result.space, result.drawn))
     if result.fit is not None:
-        write_atomically(folder / "predictor_fit.png", fit_plot(result.fit))
+        write_atomically(folder / FIT_FILE, fit_plot(result.fit))
     if result.gap is not None:
         both = PredictorFit(predicted=result.gap.predicted, measured=tuple(result.gap.gaps.tolist()))
-        write_atomically(folder / "int8_gap.png", fit_plot(both, of="AP of int8 less AP of float", when="left out"))
+        write_atomically(folder / GAP_FILE, fit_plot(both, of="AP of int8 less AP of float", when="left out"))
 
 
 def _report(result: SearchResult) -> SearchReport:
@@ -244,6 +249,7 @@ def _report(result: SearchResult) -> SearchReport:
         latency_rests_on=result.latency.rests_on,
         extrapolated=result.extrapolated,
         noise_standard_errors=NOISE,
+        not_counted=result.latency.excluded,
         scored_as=result.scored_as,
         gap=None if result.gap is None else _gap_report(result.gap),
         caps=tuple(
@@ -269,6 +275,7 @@ def _report(result: SearchResult) -> SearchReport:
 
 def _gap_report(gap: GapFit) -> GapReport:
     return GapReport(
+        told=f"AP in the search is that of int8, predicted: {gap}.",
         subnets=len(gap.gaps),
         mean=float(gap.gaps.mean()),
         by_architecture=gap.by_architecture,

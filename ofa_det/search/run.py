@@ -9,7 +9,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from ofa_det.arch.layers import Layer
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import (
     EVALUATIONS_FILE,
@@ -24,16 +23,15 @@ from ofa_det.artefacts.locks import alone_in_output
 from ofa_det.evaluation.team import Team
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import DetectionTail, detection_tail
+from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.ranks import launched_ranks
 from ofa_det.search.baselines import baselines, controls
 from ofa_det.search.choice import Choice, choose
 from ofa_det.search.config import SearchConfig
-from ofa_det.search.costs import Costs
+from ofa_det.search.costs import exact_costs
 from ofa_det.search.drawing import DrawnSubnet
 from ofa_det.search.evaluator import Evaluator, measured_aps
 from ofa_det.search.evolution import Evolution
-from ofa_det.search.file_size import int8_file_bytes
 from ofa_det.search.int8_gap import GapPredictor, gap_subnets
 from ofa_det.search.linas import Linas
 from ofa_det.search.plots import PredictorFit
@@ -91,25 +89,13 @@ def _search(
     description = scoring.description
     model = latency_model(config.device, precision=config.precision, runtime=config.runtime)
 
-    def shipped(subnet: SubnetConfig) -> tuple[tuple[Layer, ...], DetectionTail]:
+    def predicted(subnet: SubnetConfig) -> LatencyPrediction:
         plan = description.shipped_plan(subnet)
-        return plan.layers, detection_tail(plan, description.postprocess, precision=config.precision)
-
-    def costs_of(subnet: SubnetConfig) -> Costs:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=config.precision)
-        estimate = model.estimate(plan.layers, tail)
-        return Costs(
-            latency_ms=estimate.mean_ms,
-            at_most_ms=estimate.at_most_ms(config.safety),
-            macs=plan.macs,
-            parameters=plan.parameters,
-            file_bytes=int8_file_bytes(plan),
-        )
+        return model.predict(plan.layers, detection_tail(plan, description.postprocess, precision=model.precision))
 
     problem = SearchProblem(
         space=description.detector.space,
-        costs_of=costs_of,
+        costs_of=exact_costs(description, model, safety=config.safety),
         caps_ms=config.caps_ms,
         limits=config.limits,
         objective=config.objective,
@@ -149,7 +135,7 @@ def _search(
     )
     result = SearchResult(
         choices=choices,
-        latencies=tuple(model.predict(*shipped(choice.best.subnet)) for choice in choices),
+        latencies=tuple(predicted(choice.best.subnet) for choice in choices),
         evaluations=tuple(evaluations),
         roles=roles,
         rescored=rescored,
@@ -162,7 +148,7 @@ def _search(
         fit=_fit(asking, evaluations),
         gap=None if gap is None else gap.fit,
         space=problem.space,
-        drawn=_drawn(choices, lambda subnet: model.predict(*shipped(subnet))),
+        drawn=_drawn(choices, predicted),
     )
     write_report(output, result)
     return result
@@ -202,7 +188,8 @@ def _drawn(choices: Sequence[Choice], predict: Callable[[SubnetConfig], LatencyP
         ):
             if name == "chosen" or evaluation.subnet != choice.best.subnet:
                 latency = predict(evaluation.subnet)
-                title = f"{name} under {choice.cap_ms:g} ms\n{evaluation.subnet.resolution} px, {latency}, AP {100 * ap:.1f}"
+                told = f"{evaluation.subnet.resolution} px, {latency}, AP {100 * ap:.1f}"
+                title = f"{name} under {choice.cap_ms:g} ms\n{told}"
                 rows.append(DrawnSubnet(title=title, subnet=evaluation.subnet, latency=latency))
     return tuple(rows)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ofa_det.arch.detector import DetectorConfig, shipped_plan
 from ofa_det.arch.layers import LayerSpec
 from ofa_det.arch.levels import LevelSpec
 from ofa_det.arch.space import BackboneConfig, SearchSpace
@@ -12,7 +13,8 @@ from ofa_det.arch.stages import StageSpec
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation, read_subnet
 from ofa_det.artefacts.records import read_record
-from ofa_det.latency.latencies import LatencyPrediction, LayerLatency
+from ofa_det.latency.latencies import LatencyPrediction
+from ofa_det.latency.model import latency_model
 from ofa_det.search.choice import Choice, Rescored
 from ofa_det.search.drawing import DrawnSubnet, architectures_plot, stage_ms
 from ofa_det.search.int8_gap import GapFit
@@ -196,7 +198,7 @@ def test_what_int8_takes_is_told_with_its_fit(tmp_path: Path) -> None:
     assert gap.by_architecture
     result = found(choice(45.0, SLOW, 0.2), gap=gap)
     for text in (
-        "AP in the search is that of int8, predicted: float AP -2.50 AP (-4.00 to -1.00) in 4 subnets scored both ways",
+        "AP in the search is that of int8, predicted: float and -2.50 AP (-4.00 to -1.00) in 4 subnets scored both",
         "predicted from its architecture, left out within 0.71 AP (root mean square; from that mean within 1.49)",
         "the choice was made in int8, simulated",
     ):
@@ -209,10 +211,15 @@ def test_what_int8_takes_is_told_with_its_fit(tmp_path: Path) -> None:
 
 
 def test_the_milliseconds_of_a_stage_are_those_of_its_layers() -> None:
-    names = ("stem", "stages.0.0.expand", "stages.0.0.project", "stages.10.1.spatial", "head.0", "stages.1.0.add")
-    layers = tuple(LayerLatency(name=name, kind="conv", latency_ms=2.0**number) for number, name in enumerate(names))
-    found = stage_ms(replace(PREDICTION, layers=layers), 11)
-    assert found == (2 + 4, 32, *[0.0] * 8, 8)
+    detector = DetectorConfig.of(SPACE, num_classes=1, anchor_sizes=(((0.2, 0.2),),))
+    subnet = SubnetConfig.parse("r192 k3e1 k3e6.k5e4")
+    plan = shipped_plan(detector, 1, subnet)
+    latency = latency_model().predict(plan.layers)
+    first, second = stage_ms(latency, 2)
+    alone = {layer.name: layer.latency_ms for layer in latency.layers}
+    assert first == alone["backbone.stages.0.0.depthwise"] + alone["backbone.stages.0.0.project"]
+    outside = sum(ms for name, ms in alone.items() if name == "backbone.stem" or name.startswith("head."))
+    assert first + second + outside == pytest.approx(latency.mean_ms)
 
 
 def test_nothing_is_not_drawn() -> None:
