@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -114,17 +115,27 @@ class GeneCoding:
 
         A column for each of those but the first; columns that no choice changes are left out.
         """
-        of_block: dict[object, FloatArray] = {}
         blocks = np.zeros(len(genes))
+        for stage, depth in zip(self.space.stages, self._depths, strict=True):
+            blocks += np.array(stage.depths)[genes[:, depth]]
+        # What a subnet does not have is 0, which is no position that is looked for.
+        columns = [
+            sum((genes[:, where] == position).sum(axis=1) for position, where in places.items()) / blocks
+            for places in self._places
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+    @cached_property
+    def _places(self) -> Sequence[Mapping[int, Sequence[int]]]:
+        """Of each kernel size, ratio and kind but the first: by position in their list, columns that may have it."""
+        found: dict[tuple[int, str], dict[int, list[int]]] = {}
         for slot in self.slots:
-            stage, present = self.space.stages[slot.stage], self.presence(genes, slot)
-            blocks += present
+            stage = self.space.stages[slot.stage]
             for gene, choices in enumerate((stage.kernel_sizes, stage.expand_ratios, stage.kinds)):
                 for position, choice in enumerate(choices[1:], start=1):
-                    has = present & (genes[:, slot.first + gene] == position)
-                    of_block[gene, choice] = of_block.get((gene, choice), 0.0) + has
-        columns = [count / blocks for _, count in sorted(of_block.items(), key=str)]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+                    places = found.setdefault((gene, str(choice)), {})
+                    places.setdefault(position, []).append(slot.first + gene)
+        return [places for _, places in sorted(found.items())]
 
     def _row(self, subnet: SubnetConfig) -> list[int]:
         row = [self.space.resolutions.index(subnet.resolution)]
