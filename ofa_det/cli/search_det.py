@@ -34,7 +34,7 @@ def run(config: SearchConfig) -> Printed | None:
         "output": config.output,
         "page": str(page),
     }
-    return Printed(text=f"{result.summary()}\nwritten to {config.output}, all of it on {page}", values=values)
+    return Printed(text=f"{result.summary()}\nwritten to {config.output}", values=values)
 
 
 main = command(

@@ -48,6 +48,7 @@ def front_plot(
     *,
     roles: Mapping[SubnetConfig, str],
     rescored: Mapping[SubnetConfig, Rescored],
+    scored_as: str,
 ) -> bytes:
     """AP against predicted latency as a PNG.
 
@@ -58,6 +59,7 @@ def front_plot(
         latencies: predictions for the chosen.
         roles: what a baseline is.
         rescored: AP with errors of those that were scored again.
+        scored_as: what the AP is that of, in words.
     """
     figure, axes = _figure()
     others = [e for e in evaluations if e.subnet not in roles]
@@ -104,7 +106,7 @@ def front_plot(
         )
     first = latencies[0]
     axes.set_xlabel(f"predicted latency on {first.device}, ms ({first.precision}, {first.runtime})")
-    axes.set_ylabel("AP on held-out training images, percent")
+    axes.set_ylabel(f"AP ({scored_as}) on held-out training images, percent")
     axes.yaxis.set_major_formatter(_PERCENT)
     return _png(figure, axes, columns=2)
 

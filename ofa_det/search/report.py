@@ -225,7 +225,13 @@ def write_report(folder: Path, result: SearchResult) -> None:
     write_atomically(
         folder / FRONT_FILE,
         front_plot(
-            result.evaluations, front, result.choices, result.latencies, roles=result.roles, rescored=result.rescored
+            result.evaluations,
+            front,
+            result.choices,
+            result.latencies,
+            roles=result.roles,
+            rescored=result.rescored,
+            scored_as=result.scored_as if result.gap is None else "int8, predicted but where scored again",
         ),
     )
     told = [evaluation for evaluation in result.evaluations if evaluation.subnet not in result.roles]
@@ -235,7 +241,7 @@ def write_report(folder: Path, result: SearchResult) -> None:
         write_atomically(folder / FIT_FILE, fit_plot(result.fit))
     if result.gap is not None:
         both = PredictorFit(predicted=result.gap.predicted, measured=tuple(result.gap.gaps.tolist()))
-        write_atomically(folder / GAP_FILE, fit_plot(both, of="AP of int8 less AP of float", when="left out"))
+        write_atomically(folder / GAP_FILE, fit_plot(both, of="AP of int8 less AP of float", when="when left out"))
 
 
 def _report(result: SearchResult) -> SearchReport:
