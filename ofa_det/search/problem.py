@@ -13,6 +13,7 @@ from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.search.costs import Costs, CostsOf, CostTable
+from ofa_det.search.file_size import FILE_MARGIN
 from ofa_det.search.genes import FloatArray, GeneCoding
 from ofa_det.search.initial import feasible_resolutions
 from ofa_det.search.objective import Limits, Objective
@@ -132,9 +133,10 @@ class SearchProblem:
         for column, (name, limit) in enumerate(limits, start=2):
             least = min(costs[column] for costs in smallest.values())
             if least > limit:
+                million = 1e6 / (FILE_MARGIN if name == "file_mb" else 1.0)
                 raise ValueError(
-                    f"expected limits.{name} of at least {least / 1e6:.3f}, the smallest subnet's, found "
-                    f"{limit / 1e6:g}; raise it or search a space with smaller subnets"
+                    f"expected limits.{name} of at least {least / million:.3f}, the smallest subnet's, found "
+                    f"{limit / million:g}; raise it or search a space with smaller subnets"
                 )
         if not any(self.keeps(costs, self.caps_ms[0]) for costs in smallest.values()):
             raise ValueError("expected limits and a latency cap that the same resolution keeps, found none; raise one")

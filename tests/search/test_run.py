@@ -32,7 +32,7 @@ from ofa_det.search import report
 from ofa_det.search.choice import RescoreConfig
 from ofa_det.search.config import ScoreConfig, SearchConfig
 from ofa_det.search.evolution import EvolutionConfig
-from ofa_det.search.file_size import int8_file_bytes
+from ofa_det.search.file_size import FILE_MARGIN, int8_file_bytes
 from ofa_det.search.linas import LinasConfig
 from ofa_det.search.nsga2 import NsgaConfig
 from ofa_det.search.objective import Limits, Objective
@@ -559,7 +559,9 @@ def test_limits_hold_beside_the_cap(
     assert all(e.macs <= 1e6 * limits.mmacs and e.parameters <= 1e6 * limits.mparameters for e in result.evaluations)
     small = max(e.file_bytes for e in free.evaluations) - 10_000
     third = run(new_config(supernet, tmp_path / "file", limits=Limits(file_mb=small / 1e6)))
-    assert all(e.file_bytes <= small for e in third.evaluations)
+    assert all(FILE_MARGIN * e.file_bytes <= small for e in third.evaluations)
+    with pytest.raises(ValueError, match=r"expected limits\.file_mb of at least \d.*found 0\.1; raise it"):
+        run(new_config(supernet, tmp_path / "none", limits=Limits(file_mb=0.1)))
     with pytest.raises(ValueError, match=r"expected limits\.mmacs of at least \d.*found 0\.1; raise it"):
         run(new_config(supernet, tmp_path / "none", limits=Limits(mmacs=0.1)))
 
