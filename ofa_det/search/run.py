@@ -19,7 +19,7 @@ from ofa_det.artefacts.evaluations import (
     ResampledAp,
 )
 from ofa_det.artefacts.ledger import Ledger
-from ofa_det.artefacts.locks import alone_in_output
+from ofa_det.artefacts.locks import only_writer
 from ofa_det.evaluation.team import Team
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.model import LatencyModel, latency_model
@@ -46,7 +46,6 @@ CONTROL = "largest under {cap_ms:g} ms"
 BOTH_WAYS = "scored in float and int8"
 
 
-@alone_in_output
 def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, progress: bool = True) -> SearchResult:
     """Searches, and writes the search folder.
 
@@ -67,7 +66,8 @@ def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, pro
         team: Team[SearchResult] = Team(scoring.jobs, ranks)
         if not ranks.first:
             return team.serve()
-        result = _search(config, scoring, team, strategy or _strategy(config), progress)
+        with only_writer(config.output):
+            result = _search(config, scoring, team, strategy or _strategy(config), progress)
         team.dismiss(result)
         return result
 

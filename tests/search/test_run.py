@@ -3,8 +3,10 @@ import logging
 import random
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,6 +31,7 @@ from ofa_det.models.network import DetectionNetwork
 from ofa_det.models.run_folder import load_supernet, save_model
 from ofa_det.models.supernet import Supernet
 from ofa_det.search import report
+from ofa_det.search import run as run_module
 from ofa_det.search.choice import RescoreConfig
 from ofa_det.search.config import ScoreConfig, SearchConfig
 from ofa_det.search.evolution import EvolutionConfig
@@ -647,3 +650,12 @@ def test_a_gap_needs_a_few_subnets_and_a_float_search() -> None:
         ScoreConfig(gap_subnets=3)
     with pytest.raises(ValueError, match="gap_subnets 0 with precision int8"):
         ScoreConfig(precision="int8", gap_subnets=8)
+
+
+def test_other_ranks_than_the_first_leave_the_output_alone(
+    supernet: Path, new_config: NewConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "launched_ranks", lambda: nullcontext(SimpleNamespace(first=False)))
+    monkeypatch.setattr(run_module.Team, "serve", lambda _: "what the first found")
+    assert run(new_config(supernet, tmp_path / "out")) == "what the first found"
+    assert not (tmp_path / "out").exists()
