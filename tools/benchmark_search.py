@@ -1,12 +1,16 @@
-"""Speed of a search, and fronts by strategy against measurements used.
+"""Speed of a search, fronts by strategy against measurements used, quality of its score, subnets under caps.
 
 python tools/benchmark_search.py speed --supernet runs/supernet --data.root DATA
-python tools/benchmark_search.py strategies --supernet runs/supernet --data.root DATA --latency_cap_ms '[40, 80]' \
-    --max_evaluations 64 --rescore.share 0 --output runs/benchmark_search
+python tools/benchmark_search.py strategies --config pixel2 --supernet runs/supernet --data.root DATA \
+    --latency_cap_ms '[40, 80]' --max_evaluations 64 --output runs/benchmark_search --resume
+python tools/benchmark_search.py proxy --supernet runs/supernet --data.root DATA --output runs/benchmark_proxy
+python tools/benchmark_search.py caps --output runs/benchmark_caps
 
 `speed` tells how many candidates are visited in a second on one core (plans turned into a table, costs and predicted AP
 included), and how many are measured in a minute by one process and by two. `strategies` runs every strategy on the same
-supernet, which keeps what is measured, and draws the mean of the best AP under the caps against the subnets measured.
+supernet, which keeps what is measured, and draws the mean of the best AP under the caps against the subnets measured;
+with `--resume` it goes on after an interruption. `proxy` and `caps` are told of in benchmark_proxy.py and
+benchmark_caps.py.
 """
 
 from __future__ import annotations
@@ -16,12 +20,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from benchmark_caps import CapsConfig, caps
+from benchmark_proxy import ProxyConfig, proxy
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -30,10 +36,8 @@ from ofa_det.artefacts.model_file import read_description
 from ofa_det.cli.command import command
 from ofa_det.data.splits import DataConfig
 from ofa_det.latency.pixel2 import pixel2_model
-from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.search.config import SearchConfig
-from ofa_det.search.costs import Costs
-from ofa_det.search.file_size import int8_file_bytes
+from ofa_det.search.costs import exact_costs
 from ofa_det.search.nsga2 import NsgaConfig, explore
 from ofa_det.search.predictor import ApPredictor, Pretraining
 from ofa_det.search.problem import SearchProblem
@@ -80,7 +84,11 @@ def speed(config: SpeedConfig) -> None:
 
 
 def strategies(config: SearchConfig) -> None:
-    """Runs every strategy with its part of the same budget, prints and draws what it finds."""
+    """Runs every strategy with the same budget, prints and draws what it finds."""
+    if 2 * config.evolution.population > config.max_evaluations:
+        population = max(2, config.max_evaluations // 4)
+        print(f"evolution has a population of {population}: a quarter of the budget")
+        config = replace(config, evolution=replace(config.evolution, population=population))
     curves: dict[str, list[float]] = {}
     for name in STRATEGIES:
         result = search(replace(config, strategy=name, output=f"{config.output}/{name}"))
@@ -95,9 +103,21 @@ def strategies(config: SearchConfig) -> None:
     for name, curve in curves.items():
         shown = (f"{curve[count - 1]:.4f}" if count <= len(curve) else "     -" for count in counts)
         print(f"{name:<16}  " + "  ".join(shown))
+    print("\n".join(reached(curves)))
     path = Path(config.output) / "strategies.png"
     _draw(curves, control, path)
     print(f"wrote {path}")
+
+
+def reached(curves: Mapping[str, Sequence[float]]) -> list[str]:
+    """How many subnets every other strategy needs for what random search ends with."""
+    wanted, lines = curves["random"][-1], []
+    for name, curve in curves.items():
+        if name != "random":
+            needed = next((count for count, best in enumerate(curve, start=1) if best >= wanted), None)
+            told = "does not reach it" if needed is None else f"reaches it with {needed}"
+            lines.append(f"random search ends at {wanted:.4f} after {len(curves['random'])} subnets; {name} {told}")
+    return lines
 
 
 def _draw(curves: dict[str, list[float]], control: float, path: Path) -> None:
@@ -116,13 +136,8 @@ def _draw(curves: dict[str, list[float]], control: float, path: Path) -> None:
 
 def _problem(supernet: str) -> SearchProblem:
     """Of a supernet on a Pixel 2, under three caps between its smallest and its largest subnet."""
-    description, model = read_description(supernet), pixel2_model("uint8")
-
-    def costs_of(subnet):
-        plan = description.shipped_plan(subnet)
-        estimate = model.estimate(plan.layers, detection_tail(plan, description.postprocess, precision="uint8"))
-        return Costs(estimate.mean_ms, estimate.at_most_ms(1.0), plan.macs, plan.parameters, int8_file_bytes(plan))
-
+    description = read_description(supernet)
+    costs_of = exact_costs(description, pixel2_model("uint8"), safety=1.0)
     space = description.detector.space
     low, high = costs_of(space.smallest()).at_most_ms, costs_of(space.largest()).at_most_ms
     caps = tuple(low + (high - low) * part for part in (0.2, 0.4, 0.7))
@@ -174,6 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     benchmarks = {
         "speed": command("speed", "How fast candidates are visited and measured.", SpeedConfig, speed),
         "strategies": command("strategies", "Fronts by strategy.", SearchConfig, strategies, presets="search"),
+        "proxy": command("proxy", "How well the search's score ranks subnets.", ProxyConfig, proxy),
+        "caps": command("caps", "Largest subnets under caps, by space.", CapsConfig, caps),
     }
     if not words or words[0] not in benchmarks:
         print(f"expected one of {', '.join(benchmarks)}, found {json.dumps(words[:1])}", file=sys.stderr)

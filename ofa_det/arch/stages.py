@@ -84,7 +84,7 @@ class StageSpec:
             and len(blocks) in self.depths
             and all(
                 block.kernel_size in self.kernel_sizes
-                and block.expand_ratio in self._ratios(len(blocks))
+                and block.expand_ratio in self.ratios(len(blocks))
                 and block.kind in self.kinds
                 for block in blocks
             )
@@ -98,7 +98,7 @@ class StageSpec:
     def count(self) -> int:
         """How many stages the choices allow."""
         choices = len(self.kernel_sizes) * len(self.kinds)
-        return sum(int((choices * len(self._ratios(depth))) ** depth) for depth in self.depths)
+        return sum(int((choices * len(self.ratios(depth))) ** depth) for depth in self.depths)
 
     def restricted(self, to: OpenChoices) -> StageSpec:
         """The stage with the open ones of its choices; the pairs of a coupled stage are open as both halves are."""
@@ -139,7 +139,7 @@ class StageSpec:
     def mutate(self, blocks: Blocks, rng: random.Random, probability: float) -> Blocks:
         """Redraws each choice with the given probability; blocks that a deeper stage adds are drawn."""
         depth = maybe_redraw(len(blocks), self.depths, rng, probability)
-        ratios = self._ratios(depth)
+        ratios = self.ratios(depth)
         kept = tuple(
             BlockConfig(
                 kernel_size=maybe_redraw(block.kernel_size, self.kernel_sizes, rng, probability),
@@ -166,12 +166,12 @@ class StageSpec:
             before, after = blocks[:position], blocks[position + 1 :]
             if (kernel := _next(self.kernel_sizes, block.kernel_size)) is not None:
                 yield (*before, replace(block, kernel_size=kernel), *after)
-            if (ratio := _next(self._ratios(len(blocks)), block.expand_ratio)) is not None:
+            if (ratio := _next(self.ratios(len(blocks)), block.expand_ratio)) is not None:
                 yield (*before, replace(block, expand_ratio=ratio), *after)
             if (kind := self.kinds.index(block.kind) + 1) < len(self.kinds):
                 yield (*before, replace(block, kind=self.kinds[kind]), *after)
 
-    def _ratios(self, depth: int) -> tuple[int, ...]:
+    def ratios(self, depth: int) -> tuple[int, ...]:
         """The ratios that a block may have in a stage of this depth."""
         return (self.expand_ratios[self.depths.index(depth)],) if self.coupled else self.expand_ratios
 
@@ -179,13 +179,13 @@ class StageSpec:
         """The blocks, in a coupled stage with the ratio of their number."""
         if not self.coupled:
             return blocks
-        (ratio,) = self._ratios(len(blocks))
+        (ratio,) = self.ratios(len(blocks))
         return tuple(replace(block, expand_ratio=ratio) for block in blocks)
 
     def _sample_block(self, depth: int, rng: random.Random) -> BlockConfig:
         return BlockConfig(
             kernel_size=draw_choice(self.kernel_sizes, rng),
-            expand_ratio=draw_choice(self._ratios(depth), rng),
+            expand_ratio=draw_choice(self.ratios(depth), rng),
             kind=draw_choice(self.kinds, rng),
         )
 

@@ -21,11 +21,11 @@ import ofa_det
 from ofa_det.artefacts.configs import configs_folder, find_config
 from ofa_det.artefacts.files import how_to_mend
 from ofa_det.artefacts.records import read_yaml
-from ofa_det.cli.memory import keep_freed_memory
 from ofa_det.cli.mistakes import required_options, worded
 from ofa_det.cli.naming import unnamed_output
 from ofa_det.cli.positional import with_options
 from ofa_det.models.launch import is_first_rank, launch
+from ofa_det.models.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 

@@ -80,9 +80,6 @@ def _lines(named: NamedPrediction, table: OpTable, safety: float) -> list[str]:
         share = prediction.postprocessing_ms / prediction.mean_ms
         lines.append(f"post-processing {prediction.postprocessing_ms:.1f} ms of it ({share:.0%})")
     lines.append(f"not counted: {prediction.excluded}")
-    if named.uncounted_ops:
-        uncounted = ", ".join(f"{count} {name}" for name, count in sorted(named.uncounted_ops.items()))
-        lines.append(f"not counted in this file: {uncounted}")
     lines.append(f"most expensive of {len(table.rows)} layers and ops:")
     return lines + table.lines(LISTED_LAYERS)
 

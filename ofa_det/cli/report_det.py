@@ -1,4 +1,4 @@
-"""Writes the page of a build anew, from its artefacts."""
+"""Writes the page of a build or a search anew, from its artefacts."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def run(config: ReportConfig) -> Printed:
 
 main = command(
     "report",
-    "Write the page of a build anew, from its artefacts.",
+    "Write the page of a build or a search anew, from its artefacts.",
     ReportConfig,
     run,
-    paths={"BUILD": "--build"},
+    paths={"FOLDER": "--build"},
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ofa_det.cli.command import Printed, command
 from ofa_det.models.launch import is_first_rank
+from ofa_det.report.run import ReportConfig, report
 from ofa_det.search.config import SearchConfig
 from ofa_det.search.run import search
 
@@ -13,6 +14,7 @@ def run(config: SearchConfig) -> Printed | None:
     result = search(config, progress=is_first_rank())
     if not is_first_rank():
         return None
+    page = report(ReportConfig(build=config.output))
     found = [
         {
             "latency_cap_ms": choice.cap_ms,
@@ -30,6 +32,7 @@ def run(config: SearchConfig) -> Printed | None:
         "images": result.rescore_images,
         "subnets_scored": len(result.evaluations),
         "output": config.output,
+        "page": str(page),
     }
     return Printed(text=f"{result.summary()}\nwritten to {config.output}", values=values)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import copy
 from typing import Literal, get_args
 
 import numpy as np
@@ -74,6 +75,12 @@ class SubnetScorer:
         self._read_calibration = _KeptImages(cache_bytes, DrawnImages(augmentation=augmentation))
         self._read_ranges = _KeptImages(cache_bytes, image_batches)
         self._read_scored = _KeptImages(cache_bytes, image_batches)
+
+    def of_precision(self, precision: ScorePrecision) -> SubnetScorer:
+        """One that scores in another precision, with the same images in memory."""
+        other = copy(self)
+        other._precision = precision
+        return other
 
     def predictor(self, network: DetectionNetwork, subnet: SubnetConfig) -> TorchDetector:
         """The subnet as it would ship."""

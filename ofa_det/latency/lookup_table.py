@@ -74,7 +74,8 @@ class LookupTableModel:
         layers = tuple(layers)
         if tail != NO_TAIL:
             raise ValueError(
-                f"expected a classifier, found a detector; {self.folder} has no entries for heads and post-processing"
+                f"expected a classifier, found a detector; {self.folder} has no entries for heads and post-processing: "
+                "measure a table of the space with calibrate-latency"
             )
         parts, stds = [], []
         table = self._table(layers)

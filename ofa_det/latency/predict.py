@@ -73,7 +73,7 @@ class NamedPrediction:
 
     Args:
         name: which of several it is: the "smallest" or "largest" subnet of a supernet; else empty.
-        prediction: its latency.
+        prediction: its latency; what it does not count includes those ops.
         uncounted_ops: number of ops in a `.tflite` file that the prediction leaves out, by name.
         layer_of_op: for each op of a `.tflite` file, the index of the layer that it is (a part of), or None.
     """
@@ -111,9 +111,11 @@ def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]
 def _predict(config: PredictLatencyConfig, network: _Network) -> NamedPrediction:
     model = latency_model(config.device, precision=config.precision or network.precision, runtime=config.runtime)
     tail = network.tail if config.candidates is None else network.tail.with_candidates(config.candidates)
+    prediction = model.predict(network.layers, tail)
+    uncounted = (f"{count} {name}" for name, count in sorted(network.uncounted_ops.items()))
     return NamedPrediction(
         name=network.name,
-        prediction=model.predict(network.layers, tail),
+        prediction=replace(prediction, excluded=", ".join([prediction.excluded, *uncounted])),
         uncounted_ops=network.uncounted_ops,
         layer_of_op=network.layer_of_op,
     )

@@ -5,6 +5,18 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
+
+
+def document(title: str, *parts: str) -> str:
+    """A whole page, with its style within; its parts are HTML."""
+    style = Path(__file__).with_name("page.css").read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n<body><main><h1>{escape(title)}</h1>\n"
+        f"{''.join(parts)}</main></body></html>\n"
+    )
 
 
 def section(title: str, *parts: str) -> str:
@@ -50,11 +62,11 @@ def heat_cell(value: int, share: float, *, right: bool) -> str:
     return f'<td style="background:{tint}">{value or ""}</td>'
 
 
-def picture(jpeg: bytes, *, shows: str, caption: str = "") -> str:
-    """A JPEG within the page."""
-    data = base64.b64encode(jpeg).decode()
+def picture(image: bytes, *, shows: str, caption: str = "") -> str:
+    """A JPEG or PNG within the page."""
+    kind, data = "png" if image.startswith(b"\x89PNG") else "jpeg", base64.b64encode(image).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/jpeg;base64,{data}" alt="{escape(shows)}">{below}</figure>'
+    return f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(shows)}">{below}</figure>'
 
 
 def columns(*parts: str) -> str:

@@ -4,23 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from html import escape
-from pathlib import Path
 
-from ofa_det.artefacts.build_record import cap_name
 from ofa_det.evaluation.metrics import percent
 from ofa_det.report.accuracy import accuracy_section, detections_section, errors_section
 from ofa_det.report.charts import Marker, Series, chart
 from ofa_det.report.errors import DetectorErrors
 from ofa_det.report.figures import search_figure, supernet_figure, training_figure
-from ofa_det.report.html import (
-    bar_cell,
-    facts,
-    listed,
-    paragraph,
-    section,
-    table,
-)
+from ofa_det.report.html import bar_cell, document, facts, listed, paragraph, section, table
 from ofa_det.report.latency import latency_section, not_counted_section, phone_section
+from ofa_det.report.search_page import architectures_figure, verdicts
 from ofa_det.report.sources import Sources
 from ofa_det.search.report import pareto_front
 
@@ -34,15 +26,7 @@ def page(sources: Sources, errors: Sequence[DetectorErrors | None]) -> str:
         sources: artefacts of the build.
         errors: of each detector; None where they could not be made.
     """
-    title = f"Detectors under {_caps(sources)}"
-    style = Path(__file__).with_name("page.css").read_text()
-    body = "".join(_parts(sources, errors))
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>\n{style}</style></head>\n<body><main><h1>{escape(title)}</h1>\n{body}"
-        "</main></body></html>\n"
-    )
+    return document(f"Detectors under {_caps(sources)}", *_parts(sources, errors))
 
 
 def _parts(sources: Sources, errors: Sequence[DetectorErrors | None]) -> Iterator[str]:
@@ -151,33 +135,14 @@ def _front(sources: Sources) -> str:
         if scored
         else "AP on the validation images; the bars are one standard error of the predicted latency."
     )
-    return section("Accuracy against latency", drawn, paragraph(note, soft=True), listed(_verdicts(sources)))
-
-
-def _verdicts(sources: Sources) -> Iterator[str]:
-    """Of every cap, whether the search found more than the largest subnet under it; and caps that got one network."""
-    found = sources.search
-    if found is None:
-        return
-    caps_of: dict[str, list[str]] = {}
-    for cap in found.caps:
-        caps_of.setdefault(cap.subnet, []).append(cap_name(cap.cap_ms))
-        if cap.subnet == cap.control:
-            yield f"Under {cap_name(cap.cap_ms)} the search found nothing better than the largest subnet."
-            continue
-        yield (
-            f"Under {cap_name(cap.cap_ms)} the chosen subnet had AP {100 * cap.ap:.1f} ± {100 * cap.ap_error:.1f} on "
-            f"{found.rescore_images} held-out images, the largest {100 * cap.control_ap:.1f} ± "
-            f"{100 * cap.control_ap_error:.1f}: {100 * cap.difference:+.1f} ± {100 * cap.difference_error:.1f}, "
-            + (
-                "which does not tell them apart."
-                if cap.within_noise
-                else f"more than {found.noise_standard_errors:g} standard errors."
-            )
-        )
-    for caps in caps_of.values():
-        if len(caps) > 1:
-            yield f"{' and '.join(caps)} got one and the same network."
+    told = () if sources.search is None else verdicts(sources.search)
+    return section(
+        "Accuracy against latency",
+        drawn,
+        paragraph(note, soft=True),
+        listed(told),
+        "" if sources.architectures is None else architectures_figure(sources.architectures),
+    )
 
 
 def _training(sources: Sources) -> str:

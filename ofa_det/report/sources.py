@@ -19,7 +19,7 @@ from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.inspection import RECORD_FILE
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
-from ofa_det.search.report import SEARCH_FILE, SearchReport
+from ofa_det.search.report import ARCHITECTURES_FILE, SEARCH_FILE, SearchReport
 from ofa_det.training.metrics_log import METRICS_FILE
 
 _MOST_POINTS = 150
@@ -77,6 +77,7 @@ class Sources:
     supernet: Curves | None
     scored: Sequence[Evaluation]
     search: SearchReport | None
+    architectures: bytes | None
     detectors: Sequence[DetectorSources]
     commands: str
 
@@ -99,6 +100,7 @@ def read_sources(root: Path) -> Sources:
         inspection=parse_record(read_json(inspection), Inspection, where=str(inspection)),
         supernet=read_curves(folder.supernet / METRICS_FILE) if record.elastic else None,
         search=read_record(folder.search / SEARCH_FILE, SearchReport) if record.elastic else None,
+        architectures=_read(folder.search / ARCHITECTURES_FILE),
         scored=tuple(_scored(folder.search / EVALUATIONS_FILE)) if record.elastic else (),
         detectors=tuple(_detector(folder, record, built) for built in record.detectors),
         commands=(root / "commands.txt").read_text(),
@@ -144,6 +146,10 @@ def read_curves(path: Path) -> Curves:
         aps={name: [entry[name] for entry in validated] for name in names},
         images_per_s=speeds[len(speeds) // 2] if speeds else 0.0,
     )
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
 
 
 def _scored(path: Path) -> Iterator[Evaluation]:

@@ -10,6 +10,7 @@ from ofa_det.evaluation.subnets import ScorePrecision
 from ofa_det.latency.latencies import Precision, checked_safety
 from ofa_det.search.choice import RescoreConfig
 from ofa_det.search.evolution import EvolutionConfig
+from ofa_det.search.int8_gap import LEAST_GAP_SUBNETS
 from ofa_det.search.linas import LinasConfig
 from ofa_det.search.objective import Limits, Objective
 from ofa_det.search.random_search import RandomConfig
@@ -23,18 +24,32 @@ class ScoreConfig:
 
     Args:
         precision: float32, or int8, which is simulated as the file will compute.
+        gap_subnets: subnets of a float32 search that are scored in int8, too; what int8 takes from the others is
+            predicted from them (APQ), and the choice is made on int8 scores. 0 leaves int8 out of account.
         cache_mb: decoded images that stay in memory, in megabytes (10^6 bytes), for calibration and for scoring each;
             with several processes in each of them.
     """
 
     precision: ScorePrecision = "float32"
+    gap_subnets: int = 0
     cache_mb: int = 2_000
 
     def __post_init__(self) -> None:
         if self.precision not in get_args(ScorePrecision):
             raise ValueError(f"expected a precision of {', '.join(get_args(ScorePrecision))}, found {self.precision!r}")
+        if self.gap_subnets != 0 and self.gap_subnets < LEAST_GAP_SUBNETS:
+            raise ValueError(f"expected gap_subnets of 0, or {LEAST_GAP_SUBNETS} or more, found {self.gap_subnets}")
+        if self.gap_subnets and self.precision == "int8":
+            raise ValueError(
+                f"expected gap_subnets 0 with precision int8, which needs no prediction, found {self.gap_subnets}"
+            )
         if self.cache_mb < 0:
             raise ValueError(f"expected cache_mb >= 0, found {self.cache_mb}")
+
+    @property
+    def chosen_in(self) -> ScorePrecision:
+        """What the best are scored again in."""
+        return "int8" if self.gap_subnets else self.precision
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.stages import Blocks, StageSpec
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.latency.model import LatencyModel
+from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.search.file_size import int8_file_bytes
 from ofa_det.search.genes import FloatArray, GeneCoding, Genes
 
 
@@ -38,12 +42,36 @@ CostsOf = Callable[[SubnetConfig], Costs]
 """The exact costs of a subnet."""
 
 
+def exact_costs(description: ModelDescription, model: LatencyModel, *, safety: float) -> CostsOf:
+    """What gives the costs of the file that a subnet becomes, post-processing included.
+
+    Args:
+        description: of the supernet.
+        model: of the phone.
+        safety: standard errors between the expected latency and the one that caps are compared with.
+    """
+
+    def of(subnet: SubnetConfig) -> Costs:
+        plan = description.shipped_plan(subnet)
+        tail = detection_tail(plan, description.postprocess, precision=model.precision)
+        estimate = model.estimate(plan.layers, tail)
+        return Costs(
+            latency_ms=estimate.mean_ms,
+            at_most_ms=estimate.at_most_ms(safety),
+            macs=plan.macs,
+            parameters=plan.parameters,
+            file_bytes=int8_file_bytes(plan),
+        )
+
+    return of
+
+
 class CostTable:
     """Costs of whole populations as sums over blocks; made from differences of exact costs, at each resolution once.
 
     Latency, multiply-accumulates, parameters and bytes of a layer follow from one block's choices and the resolution,
-    so the sums are exact. `at_most_ms` is no sum: its margin over the expected latency is interpolated, to within
-    0.1 %. What a search asks for is checked by the exact costs.
+    so the sums are exact. `at_most_ms` is no sum: its margin over the expected latency, a convex function of it, is
+    interpolated, at most 0.1 % too high. What a search asks for is checked by the exact costs.
 
     Args:
         coding: of the subnets.

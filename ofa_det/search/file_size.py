@@ -11,6 +11,9 @@ _PER_LAYER: Final = 299.0  # Operator, tensors and their names.
 _PER_ANCHOR: Final = 16.0
 _REST: Final = 12_500.0
 
+FILE_MARGIN: Final = 1.011
+"""What a file may be larger by than its predicted size: the largest error of the nine."""
+
 
 def int8_file_bytes(plan: LayerPlan) -> int:
     """Predicted size of the int8 `.tflite` file of a shipped plan.

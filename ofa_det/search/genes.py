@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -108,6 +109,33 @@ class GeneCoding:
                 if self.sizes[gene] > 1:
                     columns.append(genes[:, gene] / (self.sizes[gene] - 1))
         return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+    def shares(self, genes: Genes) -> FloatArray:
+        """(N, F) of a subnet's blocks, the share that has a kernel size, an expand ratio or a kind.
+
+        A column for each of those but the first; columns that no choice changes are left out.
+        """
+        blocks = np.zeros(len(genes))
+        for stage, depth in zip(self.space.stages, self._depths, strict=True):
+            blocks += np.array(stage.depths)[genes[:, depth]]
+        # What a subnet does not have is 0, which is no position that is looked for.
+        columns = [
+            sum((genes[:, where] == position).sum(axis=1) for position, where in places.items()) / blocks
+            for places in self._places
+        ]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genes), 0))
+
+    @cached_property
+    def _places(self) -> Sequence[Mapping[int, Sequence[int]]]:
+        """Of each kernel size, ratio and kind but the first: by position in their list, columns that may have it."""
+        found: dict[tuple[int, str], dict[int, list[int]]] = {}
+        for slot in self.slots:
+            stage = self.space.stages[slot.stage]
+            for gene, choices in enumerate((stage.kernel_sizes, stage.expand_ratios, stage.kinds)):
+                for position, choice in enumerate(choices[1:], start=1):
+                    places = found.setdefault((gene, str(choice)), {})
+                    places.setdefault(position, []).append(slot.first + gene)
+        return [places for _, places in sorted(found.items())]
 
     def _row(self, subnet: SubnetConfig) -> list[int]:
         row = [self.space.resolutions.index(subnet.resolution)]

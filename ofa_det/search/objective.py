@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 
+from ofa_det.search.file_size import FILE_MARGIN
 from ofa_det.search.genes import FloatArray
 
 ObjectiveKind = Literal["ap", "soft", "frontier"]
@@ -64,7 +65,7 @@ class Limits:
     Args:
         mmacs: millions of multiply-accumulates of one image.
         mparameters: millions of parameters of the file.
-        file_mb: predicted size of the int8 file, in megabytes (10^6 bytes).
+        file_mb: predicted size of the int8 file, in megabytes (10^6 bytes); the error of the prediction is kept free.
     """
 
     mmacs: float | None = None
@@ -78,7 +79,8 @@ class Limits:
 
     @property
     def absolute(self) -> tuple[float, float, float]:
-        """Multiply-accumulates, parameters and bytes; infinity where there is no limit."""
-        found = (self.mmacs, self.mparameters, self.file_mb)
+        """Multiply-accumulates, parameters and predicted bytes; infinity where there is no limit."""
+        file_mb = None if self.file_mb is None else self.file_mb / FILE_MARGIN
+        found = (self.mmacs, self.mparameters, file_mb)
         macs, parameters, size = (float("inf") if limit is None else 1e6 * limit for limit in found)
         return macs, parameters, size

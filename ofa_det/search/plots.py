@@ -15,10 +15,17 @@ from matplotlib.ticker import PercentFormatter
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
 from ofa_det.latency.latencies import LatencyPrediction
+from ofa_det.search.baselines import LARGEST, NEAREST, SMALLEST, UNIFORM
 from ofa_det.search.choice import Choice, Rescored
 
 _PERCENT = PercentFormatter(xmax=1, symbol="")
-_MARKERS = {"smallest": "v", "largest": "^", "uniform": "s"}
+_MARKERS = {
+    SMALLEST: "v",
+    LARGEST: "^",
+    UNIFORM: "s",
+    NEAREST.format(name="MobileNetV3-Large"): "P",
+    NEAREST.format(name="MobileNetV3-Small"): "X",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +48,7 @@ def front_plot(
     *,
     roles: Mapping[SubnetConfig, str],
     rescored: Mapping[SubnetConfig, Rescored],
+    scored_as: str,
 ) -> bytes:
     """AP against predicted latency as a PNG.
 
@@ -51,6 +59,7 @@ def front_plot(
         latencies: predictions for the chosen.
         roles: what a baseline is.
         rescored: AP with errors of those that were scored again.
+        scored_as: what the AP is that of, in words.
     """
     figure, axes = _figure()
     others = [e for e in evaluations if e.subnet not in roles]
@@ -97,7 +106,7 @@ def front_plot(
         )
     first = latencies[0]
     axes.set_xlabel(f"predicted latency on {first.device}, ms ({first.precision}, {first.runtime})")
-    axes.set_ylabel("AP on held-out training images, percent")
+    axes.set_ylabel(f"AP ({scored_as}) on held-out training images, percent")
     axes.yaxis.set_major_formatter(_PERCENT)
     return _png(figure, axes, columns=2)
 
@@ -129,16 +138,22 @@ def curve_plot(evaluations: Sequence[Evaluation], choices: Sequence[Choice]) -> 
     return _png(figure, axes)
 
 
-def fit_plot(fit: PredictorFit) -> bytes:
-    """AP as predicted before measuring against AP as measured, as a PNG."""
+def fit_plot(fit: PredictorFit, *, of: str = "AP", when: str = "before it was measured") -> bytes:
+    """What was predicted against what was measured, as a PNG.
+
+    Args:
+        fit: both.
+        of: what it is.
+        when: it was predicted.
+    """
     figure, axes = _figure()
     points = axes.scatter(fit.predicted, fit.measured, s=20, c=np.arange(len(fit.predicted)), cmap="viridis")
     ends = [min(*fit.predicted, *fit.measured), max(*fit.predicted, *fit.measured)]
     axes.plot(ends, ends, color="0.5", linestyle="--", label="predicted = measured")
     error = float(np.sqrt(np.mean(np.square(np.subtract(fit.predicted, fit.measured)))))
     axes.set_title(f"{len(fit.predicted)} subnets, root mean square error {100 * error:.2f} points", size=10)
-    axes.set_xlabel("AP predicted before it was measured, percent")
-    axes.set_ylabel("AP measured, percent")
+    axes.set_xlabel(f"{of}, predicted {when}, percent")
+    axes.set_ylabel(f"{of}, measured, percent")
     axes.xaxis.set_major_formatter(_PERCENT)
     axes.yaxis.set_major_formatter(_PERCENT)
     figure.colorbar(points, label="order of measuring")

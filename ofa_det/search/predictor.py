@@ -25,7 +25,8 @@ class Pretraining:
 
     A linear regression of the logarithms of latency, multiply-accumulates and parameters on the choices, over random
     subnets that nobody has to measure. A choice that moves them much is expected to move AP much: the features of a
-    predictor are scaled by it, which is a prior.
+    predictor are scaled by it, which is a prior. So is that a kernel size, an expand ratio or a kind is worth much the
+    same in every block: the shares of the blocks that have it are features of their own.
 
     Args:
         problem: of the subnets.
@@ -36,6 +37,8 @@ class Pretraining:
         self._coding = problem.coding
         genes = self._coding.sample(np.random.default_rng(seed), FREE_SUBNETS)
         choices, free = self._coding.features(genes), np.log(problem.table(genes)[:, _FREE])
+        shared = self._coding.shares(genes)
+        self._shared_mean, self._shared_std = shared.mean(axis=0), _std(shared)
         self._choice_mean, self._choice_std = choices.mean(axis=0), _std(choices)
         self._free_mean, self._free_std = free.mean(axis=0), _std(free)
         moved = Ridge(alpha=1e-3).fit(self._standard(choices), (free - self._free_mean) / self._free_std)
@@ -43,9 +46,11 @@ class Pretraining:
         self._scale = np.maximum(scale / (np.sqrt(np.square(scale).mean()) or 1.0), _LEAST_SCALE)
 
     def features(self, genes: Genes, costs: FloatArray) -> FloatArray:
-        """(N, F) scaled choices, then free statistics, of genes (N, G) with costs (N, 5)."""
+        """(N, F) scaled choices, shares of blocks, then free statistics, of genes (N, G) with costs (N, 5)."""
+        choices = self._standard(self._coding.features(genes)) * self._scale
+        shared = (self._coding.shares(genes) - self._shared_mean) / self._shared_std
         free = (np.log(costs[:, _FREE]) - self._free_mean) / self._free_std
-        return np.concatenate([self._standard(self._coding.features(genes)) * self._scale, _FREE_WEIGHT * free], axis=1)
+        return np.concatenate([choices, shared, _FREE_WEIGHT * free], axis=1)
 
     def _standard(self, choices: FloatArray) -> FloatArray:
         return np.asarray((choices - self._choice_mean) / self._choice_std)

@@ -5,19 +5,25 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import ChosenSubnet, Evaluation, subnet_file
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.records import write_record
 from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.search.choice import NOISE, Choice, Rescored
+from ofa_det.search.drawing import DrawnSubnet, architectures_plot
+from ofa_det.search.int8_gap import GapFit
 from ofa_det.search.plots import PredictorFit, curve_plot, fit_plot, front_plot
 
 SEARCH_FILE = "search.json"
+TABLE_FILE = "pareto.csv"
+FRONT_FILE, CURVE_FILE, ARCHITECTURES_FILE = "pareto.png", "search_curve.png", "architectures.png"
+FIT_FILE, GAP_FILE = "predictor_fit.png", "int8_gap.png"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +41,11 @@ class SearchResult:
         other_images: whether those are other ones.
         safety: standard errors that a cap is kept by.
         strategy: its name.
+        scored_as: precision that the choice was made in.
+        space: that was searched.
+        drawn: rows of the picture of architectures.
         fit: predicted and measured AP, if the strategy predicts.
+        gap: what int8 takes, if that was predicted: the AP of the evaluations is then that of int8, as predicted.
     """
 
     choices: tuple[Choice, ...]
@@ -48,7 +58,11 @@ class SearchResult:
     other_images: bool
     safety: float
     strategy: str
-    fit: PredictorFit | None = field(default=None)
+    scored_as: str
+    space: SearchSpace
+    drawn: tuple[DrawnSubnet, ...]
+    fit: PredictorFit | None = None
+    gap: GapFit | None = None
 
     @property
     def best(self) -> Evaluation:
@@ -72,9 +86,14 @@ class SearchResult:
         for choice, latency in zip(self.choices, self.latencies, strict=True):
             lines += [str(choice.best.subnet), *_told(choice, latency, self)]
         lines += [f"extrapolated: {note}" for note in self.extrapolated]
-        lines.append(f"the ± of the latency rests on {self.latency.rests_on}")
+        lines.append(f"the ± of the latency rests on {self.latency.rests_on}; not counted: {self.latency.excluded}")
+        if self.gap is not None:
+            lines.append(f"AP in the search is that of int8, predicted: {self.gap}")
         of_strategy = sum(evaluation.subnet not in self.roles for evaluation in self.evaluations)
-        lines.append(f"{len(self.evaluations)} subnets scored, {of_strategy} of them by {self.strategy}")
+        lines.append(
+            f"{len(self.evaluations)} subnets scored, {of_strategy} of them by {self.strategy}; the choice was made in "
+            f"{self.scored_as}{', simulated' if self.scored_as == 'int8' else ''}"
+        )
         return "\n".join(lines)
 
 
@@ -88,6 +107,8 @@ def _told(choice: Choice, latency: LatencyPrediction, result: SearchResult) -> l
         f"images, {100 * best.ap:.1f} on {result.holdout_images} in the search; {best.macs / 1e6:.0f} M "
         f"multiply-accumulates, {best.file_bytes / 1e6:.2f} MB predicted",
     ]
+    if best.at_most_ms > choice.cap_ms:
+        lines.append("  it is ABOVE the cap, which the soft objective allows")
     if best.subnet == choice.control.subnet:
         return [*lines, "  it is the largest subnet under the cap: the search found none that is better"]
     verdict = (
@@ -123,6 +144,18 @@ class CapReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapReport:
+    """The prediction of what int8 takes in `search.json`; errors are root mean squares with a subnet left out."""
+
+    told: str
+    subnets: int
+    mean: float
+    by_architecture: bool
+    error: float
+    error_of_mean: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchReport:
     """`search.json`: what was chosen, how sure it is, and what the numbers rest on."""
 
@@ -138,6 +171,9 @@ class SearchReport:
     extrapolated: tuple[str, ...]
     noise_standard_errors: float
     caps: tuple[CapReport, ...]
+    not_counted: str = ""
+    scored_as: str = "float32"
+    gap: GapReport | None = None
 
 
 def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
@@ -152,8 +188,8 @@ def pareto_front(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
 def write_report(folder: Path, result: SearchResult) -> None:
     """Writes `subnet.json` or one for each cap, `search.json`, `pareto.csv`, and the pictures.
 
-    The pictures are `pareto.png`, `search_curve.png`, and of a strategy that predicts `predictor_fit.png`. Equal
-    results give equal files.
+    The pictures are `pareto.png`, `search_curve.png`, `architectures.png`, of a strategy that predicts
+    `predictor_fit.png`, and of a search that predicts what int8 takes `int8_gap.png`. Equal results give equal files.
     """
     for choice, latency in zip(result.choices, result.latencies, strict=True):
         chosen = ChosenSubnet(
@@ -172,18 +208,28 @@ def write_report(folder: Path, result: SearchResult) -> None:
         )
         write_record(folder / subnet_file(choice.cap_ms, len(result.choices)), chosen)
     write_record(folder / SEARCH_FILE, _report(result))
-    write_atomically(folder / "pareto.csv", _table(result))
+    write_atomically(folder / TABLE_FILE, _table(result))
     front = pareto_front(result.evaluations)
     write_atomically(
-        folder / "pareto.png",
+        folder / FRONT_FILE,
         front_plot(
-            result.evaluations, front, result.choices, result.latencies, roles=result.roles, rescored=result.rescored
+            result.evaluations,
+            front,
+            result.choices,
+            result.latencies,
+            roles=result.roles,
+            rescored=result.rescored,
+            scored_as=result.scored_as if result.gap is None else "int8, predicted but where scored again",
         ),
     )
     told = [evaluation for evaluation in result.evaluations if evaluation.subnet not in result.roles]
-    write_atomically(folder / "search_curve.png", curve_plot(told, result.choices))
+    write_atomically(folder / CURVE_FILE, curve_plot(told, result.choices))
+    write_atomically(folder / ARCHITECTURES_FILE, architectures_plot(result.space, result.drawn))
     if result.fit is not None:
-        write_atomically(folder / "predictor_fit.png", fit_plot(result.fit))
+        write_atomically(folder / FIT_FILE, fit_plot(result.fit))
+    if result.gap is not None:
+        both = PredictorFit(predicted=result.gap.predicted, measured=tuple(result.gap.gaps.tolist()))
+        write_atomically(folder / GAP_FILE, fit_plot(both, of="AP of int8 less AP of float", when="when left out"))
 
 
 def _report(result: SearchResult) -> SearchReport:
@@ -197,6 +243,9 @@ def _report(result: SearchResult) -> SearchReport:
         latency_rests_on=result.latency.rests_on,
         extrapolated=result.extrapolated,
         noise_standard_errors=NOISE,
+        not_counted=result.latency.excluded,
+        scored_as=result.scored_as,
+        gap=None if result.gap is None else _gap_report(result.gap),
         caps=tuple(
             CapReport(
                 cap_ms=choice.cap_ms,
@@ -215,6 +264,17 @@ def _report(result: SearchResult) -> SearchReport:
             )
             for choice in result.choices
         ),
+    )
+
+
+def _gap_report(gap: GapFit) -> GapReport:
+    return GapReport(
+        told=f"AP in the search is that of int8, predicted: {gap}.",
+        subnets=len(gap.gaps),
+        mean=float(gap.gaps.mean()),
+        by_architecture=gap.by_architecture,
+        error=gap.error,
+        error_of_mean=gap.error_of_mean,
     )
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tqdm import tqdm
 
-from ofa_det.arch.description import ModelDescription
-from ofa_det.arch.layers import Layer
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import (
     EVALUATIONS_FILE,
@@ -25,42 +19,33 @@ from ofa_det.artefacts.evaluations import (
     ResampledAp,
 )
 from ofa_det.artefacts.ledger import Ledger
-from ofa_det.artefacts.locks import alone_in_output
-from ofa_det.artefacts.model_file import model_sha256
-from ofa_det.artefacts.records import to_plain
-from ofa_det.data.augmentation_config import AugmentationConfig
-from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.evaluation.holdout import augmentation_of, open_fit_and_holdout
-from ofa_det.evaluation.resampling import resampled_ap
-from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.artefacts.locks import only_writer
 from ofa_det.evaluation.team import Team
+from ofa_det.latency.latencies import LatencyPrediction
 from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import DetectionTail, detection_tail
-from ofa_det.models.accelerator import checked_accelerator
-from ofa_det.models.network import DetectionNetwork
+from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.ranks import launched_ranks
-from ofa_det.models.run_folder import load_supernet
 from ofa_det.search.baselines import baselines, controls
-from ofa_det.search.choice import choose
+from ofa_det.search.choice import Choice, choose
 from ofa_det.search.config import SearchConfig
-from ofa_det.search.costs import Costs
-from ofa_det.search.evaluator import Evaluator
+from ofa_det.search.costs import exact_costs
+from ofa_det.search.drawing import DrawnSubnet
+from ofa_det.search.evaluator import Evaluator, measured_aps
 from ofa_det.search.evolution import Evolution
-from ofa_det.search.file_size import int8_file_bytes
+from ofa_det.search.int8_gap import GapPredictor, gap_subnets
 from ofa_det.search.linas import Linas
 from ofa_det.search.plots import PredictorFit
 from ofa_det.search.problem import SearchProblem
 from ofa_det.search.random_search import RandomSearch
 from ofa_det.search.report import SearchResult, write_report
+from ofa_det.search.scoring import RESCORE, SCORE, SCORE_INT8, Scoring
 from ofa_det.search.strategy import Predicting, Strategy, StrategyFactory
 
 ASKED_AT_ONCE = 8
 CONTROL = "largest under {cap_ms:g} ms"
+BOTH_WAYS = "scored in float and int8"
 
-_RESAMPLING_SEED = 0
 
-
-@alone_in_output
 def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, progress: bool = True) -> SearchResult:
     """Searches, and writes the search folder.
 
@@ -77,119 +62,14 @@ def search(config: SearchConfig, *, strategy: StrategyFactory | None = None, pro
         ValueError: an infeasible cap, data other than the supernet's, or a subnet of the strategy that does not serve.
     """
     with launched_ranks() as ranks:
-        scoring = _Scoring.open(config)
-        team: Team[SearchResult] = Team({"score": scoring.ap, "rescore": scoring.resampled}, ranks)
+        scoring = Scoring.open(config)
+        team: Team[SearchResult] = Team(scoring.jobs, ranks)
         if not ranks.first:
             return team.serve()
-        result = _search(config, scoring, team, strategy or _strategy(config), progress)
+        with only_writer(config.output):
+            result = _search(config, scoring, team, strategy or _strategy(config), progress)
         team.dismiss(result)
         return result
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Scoring:
-    """What measures subnets of one supernet.
-
-    Args:
-        config: of the search.
-        description: of the supernet.
-        network: the supernet.
-        augmentation: how its training varied them.
-        fit: images that it was trained on.
-        searched, rescored: held-out images that the search, and the choice behind it, score on.
-        scorer, rescorer: of either.
-    """
-
-    config: SearchConfig
-    description: ModelDescription
-    network: DetectionNetwork
-    augmentation: AugmentationConfig
-    fit: CocoDataset
-    searched: CocoDataset
-    rescored: CocoDataset
-    scorer: SubnetScorer
-    rescorer: SubnetScorer
-
-    @classmethod
-    def open(cls, config: SearchConfig) -> _Scoring:
-        trained = load_supernet(config.supernet)
-        description = trained.description
-        augmentation = augmentation_of(config.supernet)
-        fit, holdout = open_fit_and_holdout(config.data, description, supernet=config.supernet)
-        searched, rescored = divided(holdout, config.rescore.share)
-        new_scorer = partial(
-            SubnetScorer,
-            description,
-            calibration=fit,
-            augmentation=augmentation,
-            precision=config.score.precision,
-            cache_bytes=1_000_000 * config.score.cache_mb,
-        )
-        return cls(
-            config=config,
-            description=description,
-            network=trained.network.to(checked_accelerator(config.accelerator)),
-            augmentation=augmentation,
-            fit=fit,
-            searched=searched,
-            rescored=rescored,
-            scorer=new_scorer(calibration_images=config.calibration_images, scored=searched),
-            rescorer=new_scorer(calibration_images=config.rescore.calibration_images, scored=rescored),
-        )
-
-    def ap(self, subnet: SubnetConfig) -> float:
-        """In the search."""
-        return self.scorer.ap(self.network, subnet)
-
-    def resampled(self, subnet: SubnetConfig) -> tuple[float, ...]:
-        """In the choice: AP, and that of draws of the images."""
-        results = self.rescorer.metrics(self.network, subnet).results
-        truth = self.rescored.ground_truth()
-        drawn = resampled_ap(truth, results, resamples=self.config.rescore.resamples, seed=_RESAMPLING_SEED)
-        return tuple(drawn.tolist())
-
-    def ap_identity(self) -> dict[str, Any]:
-        """All that the AP of a subnet depends on."""
-        return self._identity(self.searched, self.config.calibration_images)
-
-    def resampled_identity(self) -> dict[str, Any]:
-        """All that its resamples depend on."""
-        identity = self._identity(self.rescored, self.config.rescore.calibration_images)
-        return {**identity, "resamples": self.config.rescore.resamples, "resampling_seed": _RESAMPLING_SEED}
-
-    def _identity(self, scored: CocoDataset, calibration_images: int) -> dict[str, Any]:
-        return {
-            "supernet_sha256": model_sha256(self.config.supernet),  # Of the file, whose header has the space, too.
-            "calibration_sha256": self.fit.fingerprint(),
-            "calibration_images": calibration_images,
-            "calibration_augmentation": to_plain(self.augmentation),
-            "holdout_sha256": hashlib.sha256(json.dumps(scored.ground_truth()).encode()).hexdigest(),
-            "scored_as": self.config.score.precision,
-        }
-
-
-def divided(holdout: CocoDataset, share: float) -> tuple[CocoDataset, CocoDataset]:
-    """Held-out images for the search and, at even distances, this share of them for the choice.
-
-    Args:
-        holdout: all of them.
-        share: of the choice; 0 gives both all images.
-
-    Raises:
-        ValueError: too few images, or no object in either part.
-    """
-    if share == 0:
-        return holdout, holdout
-    positions = np.arange(len(holdout))
-    chosen = np.floor((positions + 1) * share) > np.floor(positions * share)
-    parts = holdout.subset(positions[~chosen]), holdout.subset(positions[chosen])
-    for part in parts:
-        if len(part) == 0 or len(part.objects().boxes) == 0:
-            raise ValueError(
-                f"expected held-out images with objects for the search and for the choice behind it, found "
-                f"{len(holdout)} images in all; set rescore.share to 0, or hold out more when training"
-            )
-    return parts
 
 
 def _strategy(config: SearchConfig) -> StrategyFactory:
@@ -202,32 +82,20 @@ def _strategy(config: SearchConfig) -> StrategyFactory:
 
 
 def _search(
-    config: SearchConfig, scoring: _Scoring, team: Team[SearchResult], new_strategy: StrategyFactory, progress: bool
+    config: SearchConfig, scoring: Scoring, team: Team[SearchResult], new_strategy: StrategyFactory, progress: bool
 ) -> SearchResult:
     """The first rank's part."""
     output = Path(config.output)
     description = scoring.description
     model = latency_model(config.device, precision=config.precision, runtime=config.runtime)
 
-    def shipped(subnet: SubnetConfig) -> tuple[tuple[Layer, ...], DetectionTail]:
+    def predicted(subnet: SubnetConfig) -> LatencyPrediction:
         plan = description.shipped_plan(subnet)
-        return plan.layers, detection_tail(plan, description.postprocess, precision=config.precision)
-
-    def costs_of(subnet: SubnetConfig) -> Costs:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=config.precision)
-        estimate = model.estimate(plan.layers, tail)
-        return Costs(
-            latency_ms=estimate.mean_ms,
-            at_most_ms=estimate.at_most_ms(config.safety),
-            macs=plan.macs,
-            parameters=plan.parameters,
-            file_bytes=int8_file_bytes(plan),
-        )
+        return model.predict(plan.layers, detection_tail(plan, description.postprocess, precision=model.precision))
 
     problem = SearchProblem(
         space=description.detector.space,
-        costs_of=costs_of,
+        costs_of=exact_costs(description, model, safety=config.safety),
         caps_ms=config.caps_ms,
         limits=config.limits,
         objective=config.objective,
@@ -236,17 +104,25 @@ def _search(
     if (output / EVALUATIONS_FILE).exists() and not config.resume:
         raise ValueError(f"expected no {EVALUATIONS_FILE} in {output}, found one; pass --resume or another --output")
     identity = {**scoring.ap_identity(), **_problem_identity(config, model, problem), **asking.identity}
+    log = EvaluationLog(Ledger.open(output / EVALUATIONS_FILE, identity))
     measured = Path(config.supernet) / MEASURED_FOLDER
-    evaluate = Evaluator(
-        problem,
-        measured=MeasuredAp(measured, scoring.ap_identity()),
-        log=EvaluationLog(Ledger.open(output / EVALUATIONS_FILE, identity)),
-        measure=partial(team.measure, "score"),
-    )
+    known = MeasuredAp(measured, scoring.ap_identity())
     largest = controls(problem, seed=0)
     roles = dict(baselines(problem)) if config.baselines else {}
     for cap_ms, subnet in largest.items():
         roles.setdefault(subnet, CONTROL.format(cap_ms=cap_ms))
+    gap = None
+    if config.score.gap_subnets:
+        gap = _gap(config, problem, known, MeasuredAp(measured, scoring.int8_ap_identity()), team, progress)
+        for subnet in gap.subnets:
+            roles.setdefault(subnet, BOTH_WAYS)
+    evaluate = Evaluator(
+        problem,
+        measured=known,
+        log=log,
+        measure=partial(team.measure, SCORE),
+        **({} if gap is None else {"corrected": gap.int8_ap}),
+    )
     evaluations = _asked(config, problem, asking, evaluate, list(roles), progress)
     choices, rescored = choose(
         problem,
@@ -254,12 +130,12 @@ def _search(
         largest,
         candidates=config.rescore.candidates,
         known=ResampledAp(measured, scoring.resampled_identity()),
-        measure=partial(team.measure, "rescore"),
+        measure=partial(team.measure, RESCORE),
         progress=progress,
     )
     result = SearchResult(
         choices=choices,
-        latencies=tuple(model.predict(*shipped(choice.best.subnet)) for choice in choices),
+        latencies=tuple(predicted(choice.best.subnet) for choice in choices),
         evaluations=tuple(evaluations),
         roles=roles,
         rescored=rescored,
@@ -268,10 +144,54 @@ def _search(
         other_images=config.rescore.share > 0,
         safety=config.safety,
         strategy=str(asking.identity.get("strategy", "the strategy")),
+        scored_as=config.score.chosen_in,
         fit=_fit(asking, evaluations),
+        gap=None if gap is None else gap.fit,
+        space=problem.space,
+        drawn=_drawn(choices, predicted),
     )
     write_report(output, result)
     return result
+
+
+def _gap(
+    config: SearchConfig,
+    problem: SearchProblem,
+    float_aps: MeasuredAp,
+    int8_aps: MeasuredAp,
+    team: Team[SearchResult],
+    progress: bool,
+) -> GapPredictor:
+    """Scores a few subnets in float and in int8, and learns what int8 takes."""
+    subnets = gap_subnets(problem, config.score.gap_subnets, seed=config.seed)
+    jobs = ((SCORE, float_aps), (SCORE_INT8, int8_aps))
+    with tqdm(total=len(jobs) * len(subnets), desc="float and int8", unit="subnet", disable=not progress) as bar:
+
+        def scored(job: str, known: MeasuredAp) -> list[float]:
+            found = []
+            for ap in measured_aps(subnets, known, partial(team.measure, job)):
+                found.append(ap)
+                bar.update()
+            return found
+
+        float_ap, int8_ap = (scored(*job) for job in jobs)
+    return GapPredictor(problem, subnets, float_ap=float_ap, int8_ap=int8_ap, seed=config.seed)
+
+
+def _drawn(choices: Sequence[Choice], predict: Callable[[SubnetConfig], LatencyPrediction]) -> tuple[DrawnSubnet, ...]:
+    """The chosen subnets, each with the largest under the same cap where it is another."""
+    rows = []
+    for choice in choices:
+        for name, evaluation, ap in (
+            ("chosen", choice.best, choice.rescored.ap),
+            ("largest", choice.control, choice.control_rescored.ap),
+        ):
+            if name == "chosen" or evaluation.subnet != choice.best.subnet:
+                latency = predict(evaluation.subnet)
+                told = f"{evaluation.subnet.resolution} px, {latency}, AP {100 * ap:.1f}"
+                title = f"{name} under {choice.cap_ms:g} ms\n{told}"
+                rows.append(DrawnSubnet(title=title, subnet=evaluation.subnet, latency=latency))
+    return tuple(rows)
 
 
 def _asked(
@@ -327,6 +247,7 @@ def _problem_identity(config: SearchConfig, model: LatencyModel, problem: Search
         "limits": config.limits,
         "objective": config.objective,
         "baselines": config.baselines,
+        "score.gap_subnets": config.score.gap_subnets,
         "latency_model": f"{model.device} {model.precision} {model.runtime}",
         # Another fit of the same name predicts another latency.
         "largest_subnet_ms": problem.costs(problem.space.largest()).latency_ms,

@@ -24,8 +24,7 @@ from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.tflite_file import read_tflite
+from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 from ofa_det.submission.accuracy import check_accuracy_claims, score_torch
 from ofa_det.submission.claims import CLAIMS_FILE, Claims, FileEntry, ImagesEntry, MeasuredEntry, Story
 from ofa_det.submission.claims import competition_scores as scores_of
@@ -239,12 +238,11 @@ def opened_images(data: DataConfig, image_ids: str | Path | None) -> CocoDataset
 
 def predicted_latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
     """Of the file, for the device and runtime that its export named, or the default ones."""
-    network = read_tflite(model)
     device, runtime = "pixel2", None
     if manifest is not None and manifest.latency is not None:
         device, runtime = str(manifest.export.get("device", manifest.latency.device)), manifest.latency.runtime
-    model_of_device = latency_model(device, precision=network.precision, runtime=runtime)
-    return model_of_device.predict(network.layers, network.tail).entry()
+    (named,) = predict_latency(PredictLatencyConfig(model=str(model), device=device, runtime=runtime))
+    return named.prediction.entry()
 
 
 def check_latency_claim(latency: LatencyEntry, manifest: Manifest | None) -> None:

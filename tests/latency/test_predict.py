@@ -165,6 +165,16 @@ def test_net_config_needs_its_run_config(tmp_path):
         _predict(net)
 
 
+def test_ops_without_a_cost_are_among_what_a_prediction_does_not_count(new_graph, tmp_path):
+    graph = new_graph()
+    x = graph.conv(graph.image(1, 8, 8, 3), (8, 3, 3, 3), (1, 8, 8, 8), "conv")
+    for name in ("first", "second"):
+        x = graph.op("GELU", [x], (1, 8, 8, 8), name)
+    (named,) = _predict(graph.save(tmp_path / "a.tflite"))
+    assert named.prediction.excluded == latency_model().predict(()).excluded + ", 2 GELU"
+    assert named.prediction.entry().excluded == named.prediction.excluded
+
+
 def test_a_file_has_a_precision_of_its_own(new_graph, tmp_path, caplog):
     graph = new_graph()
     x = graph.conv(graph.image(1, 8, 8, 3), (8, 3, 3, 3), (1, 8, 8, 8), "conv")
@@ -174,6 +184,7 @@ def test_a_file_has_a_precision_of_its_own(new_graph, tmp_path, caplog):
     assert (named.prediction.precision, named.uncounted_ops) == ("uint8", {})
     assert named.layer_of_op == (0, None)
     assert not caplog.text
+    assert named.prediction.excluded == latency_model().predict(()).excluded
     (named,) = _predict(path, precision="float32", runtime="xnnpack-2020")
     assert (named.prediction.precision, named.prediction.runtime) == ("float32", "xnnpack-2020")
     assert "is a uint8 network; predicting it as float32" in caplog.text

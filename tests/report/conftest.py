@@ -78,6 +78,7 @@ def _write_search(folder: BuildFolder) -> None:
     report = SearchReport(
         strategy="linas", evaluations=3, baselines=2, holdout_images=20, rescore_images=10, safety=1.0,
         latency_rests_on="9 networks", extrapolated=(), noise_standard_errors=2.0, caps=caps,
+        not_counted="decoding",
     )  # fmt: skip
     write_record(folder.search / SEARCH_FILE, report)
 

@@ -95,6 +95,41 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
         assert told in page.text
 
 
+def test_a_search_has_a_page_of_its_own_and_shows_its_networks_on_that_of_the_build(built, capsys):
+    folder = built.search
+    assert main([str(folder)]) == 2
+    assert "pareto.png" in capsys.readouterr().err
+    for name in ("pareto.png", "architectures.png", "search_curve.png", "predictor_fit.png"):
+        (folder / name).write_bytes(b"\x89PNG of " + name.encode())
+    columns = "latency_ms,at_most_ms,ap,macs,parameters,file_bytes,rescored_ap,rescored_error,non_dominated,role,"
+    rows = [
+        "15,16,0.1,1e6,10,2e6,,,1,smallest,,a",
+        "17,18,0.2,2e6,10,2e6,,,1,,,b",
+        "19,20,0.3,3e6,10,4e6,0.28,0.02,1,,20,c",
+    ]
+    (folder / "pareto.csv").write_text("\n".join([f"{columns}chosen_under_ms,subnet", *rows]))
+    assert main([str(folder)]) == 0
+    html = (folder / "report.html").read_text()
+    page = Page(html)
+    assert len(page.references) == 4
+    assert all(reference.startswith("data:image/png;base64,") for reference in page.references)
+    assert not re.search(r"url\(|@import|https?://", html)
+    for told in (
+        "Subnets under 20ms and 37.5ms",
+        "28.0  ± 2.0 AP",
+        "which does not tell them apart.",
+        "smallest 15.0 1 2.00 10.0 -",
+        "chosen under 20 ms 19.0 3 4.00 30.0 28.0 ± 2.0",
+        "The ± of the latency rests on 9 networks. Not counted: decoding.",
+        "3 subnets scored, 1 of them by linas; the choice was made in float32.",
+        "on training images that it held out: 20 in the search, 10 in the choice",
+    ):
+        assert told in page.text
+    assert "17.0" not in page.text  # Neither a baseline nor chosen.
+    of_build = Page(report(ReportConfig(build=str(built.root))).read_text())
+    assert sum(reference.startswith("data:image/png;base64,") for reference in of_build.references) == 1
+
+
 def test_the_same_artefacts_give_the_same_page_without_the_data(built, tmp_path, capsys):
     first = report(ReportConfig(build=str(built.root))).read_bytes()
     shutil.rmtree(tmp_path / "data")

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from ofa_det.search.baselines import baselines, controls
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.artefacts.configs import read_space
+from ofa_det.search.baselines import MOBILENET_V3, baselines, controls, nearest
 from ofa_det.search.linas import Linas, LinasConfig
 from ofa_det.search.nsga2 import NsgaConfig, crowding, explore, front_numbers
 from ofa_det.search.objective import Limits, Objective
@@ -72,6 +74,14 @@ def test_it_beats_random_search_at_equal_measurements(toy) -> None:
         assert mean["linas"] > mean["random"]
 
 
+def test_shares_of_blocks_by_hand(toy) -> None:
+    coding = toy.problem().coding
+    text = "r64 k3e1 k5e3.k5e6 k3e3.k7e3 k3e3.k3e4 k3e3.k3e3 k3e3.k3e3.k3e6"
+    (found,) = coding.shares(coding.encode([SubnetConfig.parse(text)]))
+    # 5x5, 7x7, ratios of 4 and of 6, of twelve blocks.
+    assert found.tolist() == pytest.approx([2 / 12, 1 / 12, 1 / 12, 2 / 12])
+
+
 @pytest.mark.parametrize("asked_at_once", [1, 5])
 def test_what_is_asked_does_not_depend_on_how_many_at_once(toy, asked_at_once: int) -> None:
     problem = toy.problem(10.0, 20.0)
@@ -122,3 +132,29 @@ def test_objectives_by_hand() -> None:
         Objective(kind="accuracy")
     with pytest.raises(ValueError, match="expected mmacs > 0 or null, found 0"):
         Limits(mmacs=0)
+
+
+@pytest.mark.parametrize(
+    ("space", "name", "stages"),
+    [
+        ("ofa_mbv3_w1.0", "Large", "k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3.k3e3 k3e6.k3e6 k5e6.k5e6.k5e6"),
+        ("ofa_mbv3_w1.0", "Small", "k3e1 k3e3.k3e3 k3e4.k3e4 k5e4.k5e6.k5e6 k5e3.k5e3 k5e6.k5e6.k5e6"),
+        # No 5x5 kernels.
+        ("dsp", "Large", "k3e1 k3e4.k3e3 k3e3.k3e3.k3e3 k3e6.k3e3.k3e3.k3e3 k3e6.k3e6 k3e6.k3e6.k3e6"),
+        # A stage more at stride 32 than the published network has: the smallest.
+        ("efficientnet_lite0", "Large", "k3e1 k3e4.k3e3 k5e3.k5e3 k3e6.k3e3.k3e3 k3e6.k3e6 k5e6.k5e6.k5e6 k3e3"),
+        # The ratio follows from the depth.
+        ("compofa_mbv3", "Large", "k3e1 k3e3.k3e3 k5e4.k5e4.k5e4 k3e6.k3e6.k3e6.k3e6 k3e3.k3e3 k5e4.k5e4.k5e4"),
+    ],
+)
+def test_mobilenet_v3_in_a_space_is_what_comes_nearest(space: str, name: str, stages: str) -> None:
+    where = read_space(space)
+    found = nearest(where, f"MobileNetV3-{name}", where.resolutions[1])
+    assert found == SubnetConfig.parse(f"r{where.resolutions[1]} {stages}")
+    assert found in where
+
+
+def test_mobilenet_v3_is_among_the_baselines_of_every_space(toy) -> None:
+    roles = baselines(toy.problem())
+    for name in MOBILENET_V3:
+        assert roles[nearest(toy.space, name, 96)] == f"nearest to {name}"
