@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from saved_supernets import write_supernet
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
@@ -22,8 +23,6 @@ from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.postprocessing import detection_tail
-from ofa_det.models.run_folder import save_model
-from ofa_det.models.supernet import Supernet
 
 RESULT_FILES = ("evaluations.jsonl", "subnet.json", "search.json", "pareto.csv", "pareto.png", "search_curve.png")
 CAP_MS = 8.0
@@ -46,7 +45,7 @@ def save_supernet(tiny_root: Path, tiny_space: SearchSpace) -> SaveSupernet:
             holdout_fraction=holdout_fraction,
             training_images=fit.fingerprint(),
         )
-        save_model(folder, description, Supernet(description.detector))
+        write_supernet(folder, description)
         return folder
 
     return save

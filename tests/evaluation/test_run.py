@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from saved_supernets import write_supernet
 
 from ofa_det.arch.description import PostProcessChange
-from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import EvaluationRecord
 from ofa_det.artefacts.model_file import read_description
-from ofa_det.artefacts.records import read_record, to_yaml
+from ofa_det.artefacts.records import read_record
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.images import read_image
 from ofa_det.data.splits import DataConfig, open_split
@@ -68,8 +68,7 @@ def save_trained(supernet, generated_root, tmp_path):
             holdout_fraction=holdout_fraction,
             training_images=open_split(data, "fit").fingerprint(),
         )
-        save_model(tmp_path / name, description, supernet.network)
-        write_atomically(tmp_path / name / "config.yaml", to_yaml({"augmentation": AugmentationConfig()}))
+        write_supernet(tmp_path / name, description, supernet.network)
         return str(tmp_path / name)
 
     return save
@@ -222,3 +221,16 @@ def test_a_mistake_leaves_nothing_behind(model, generated_root, tmp_path):
     with pytest.raises(FileNotFoundError, match="found nothing at"):
         evaluate(replace(config, model=str(model), compare=str(tmp_path / "none")), progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_supernet_without_its_options_is_not_scored(save_trained, generated_root, tmp_path):
+    supernet = save_trained("supernet", 0.25)
+    config = EvaluateConfig(
+        model=supernet, data=DataConfig(root=str(generated_root)), split="holdout", output=str(tmp_path / "out")
+    )
+    (Path(supernet) / "config.yaml").write_text("seed: 0\n")
+    with pytest.raises(ValueError, match=r"options of a training, with augmentation, in .*config\.yaml, found none"):
+        evaluate(config, progress=False)
+    (Path(supernet) / "config.yaml").unlink()
+    with pytest.raises(FileNotFoundError, match=r"config\.yaml"):
+        evaluate(config, progress=False)

@@ -10,6 +10,7 @@ import torch
 from benchmark_caps import CapsConfig, caps, under_caps
 from benchmark_proxy import ProxyConfig, proxy, rank_correlation, spread
 from benchmark_search import main, reached
+from saved_supernets import write_supernet
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
@@ -19,8 +20,6 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.latency.model import latency_model
-from ofa_det.models.run_folder import save_model
-from ofa_det.models.supernet import Supernet
 from ofa_det.search.scoring import Scoring
 
 
@@ -90,7 +89,7 @@ def test_the_score_is_compared_with_fine_tuning_once(
         holdout_fraction=0.5,
         training_images=open_split(data, "fit").fingerprint(),
     )
-    save_model(tmp_path / "supernet", description, Supernet(description.detector))
+    write_supernet(tmp_path / "supernet", description)
     tuned: list[str] = []
 
     def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: object) -> dict[str, float]:

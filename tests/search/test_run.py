@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from saved_supernets import write_supernet
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
@@ -29,8 +30,7 @@ from ofa_det.latency.model import latency_model
 from ofa_det.latency.pixel2 import pixel2_model
 from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.models.network import DetectionNetwork
-from ofa_det.models.run_folder import load_supernet, save_model
-from ofa_det.models.supernet import Supernet
+from ofa_det.models.run_folder import load_supernet
 from ofa_det.search import report
 from ofa_det.search import run as run_module
 from ofa_det.search.choice import RescoreConfig
@@ -73,7 +73,7 @@ def save_supernet(tiny_space: SearchSpace, data: DataConfig) -> SaveSupernet:
             holdout_fraction=data.holdout_fraction,
             training_images=open_split(data, "fit").fingerprint(),
         )
-        save_model(folder, replace(description, **changes), Supernet(detector))
+        write_supernet(folder, replace(description, **changes))
         return folder
 
     return save

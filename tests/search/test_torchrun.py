@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from saved_supernets import write_supernet
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
@@ -15,8 +16,6 @@ from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.data.splits import DataConfig, open_split
-from ofa_det.models.run_folder import save_model
-from ofa_det.models.supernet import Supernet
 
 pytestmark = pytest.mark.slow
 
@@ -54,7 +53,7 @@ def supernet(tiny_root: Path, tiny_space: SearchSpace, tmp_path: Path) -> Path:
         holdout_fraction=0.5,
         training_images=fit.fingerprint(),
     )
-    save_model(tmp_path / "supernet", description, Supernet(description.detector))
+    write_supernet(tmp_path / "supernet", description)
     return tmp_path / "supernet"
 
 
