@@ -57,9 +57,16 @@ SSDLITE = "r320 k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3.k3e3 k3e6.k3e6 k5e6
 LITE0 = "r256 k3e1 k3e6.k3e6 k5e6.k5e6 k3e6.k3e6.k3e6 k5e6.k5e6.k5e6 k5e6.k5e6.k5e6.k5e6 k3e6"
 """The whole of EfficientNet-Lite0, at a resolution at which it is predicted no slower than the peer."""
 
+FASTER = "r320 k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3 k3e6.k3e6 k5e6.k5e4"
+"""The like with two blocks less, predicted no slower than the peer."""
+
+LITE0_SSD = "r320 k3e1 k3e3 k3e4 k3e6.k3e6 k5e6.k5e6 k5e6.k5e6.k5e6 k3e6"
+"""Most of EfficientNet-Lite0, at the peer's resolution and predicted no slower."""
+
 OLD_ASSIGNER = {"kind": "iou", "scores": "iou", "positive_iou": 0.55, "ignored_iou": 0.45, "best_anchors": 6}
 PEER_ASSIGNER = {"kind": "iou", "scores": "one", "positive_iou": 0.5, "ignored_iou": 0.5, "best_anchors": 1}
 HARD_NEGATIVES = {"classification": "hard_negatives"}
+SMOOTH_L1 = {**HARD_NEGATIVES, "box": "smooth_l1", "box_weight": 1.0}
 SLOW, RATE = {"learning_rate": 1e-3}, {"learning_rate": 6e-3}
 CROPS = {"iou_crop": 1.0, "zoom_out": 0.5}
 
@@ -76,6 +83,9 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
         "space": PEER_ANCHORS, "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES,
         "schedule": SLOW,
     },
+    "fast": {"space": PEER_ANCHORS, "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": HARD_NEGATIVES},
+    "smooth_l1": {"space": PEER_ANCHORS, "subnet": SSDLITE, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1},
+    "ssd_scratch": {"space": PEER_ANCHORS, "subnet": FASTER, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1},
     "normalised": {"space": PEER_ANCHORS, "subnet": SSDLITE, "schedule": SLOW},
     "neck": {"space": WITH_NECK, "subnet": SSDLITE, "schedule": SLOW},
     "rate": {"space": WITH_NECK, "subnet": SSDLITE},
@@ -85,13 +95,16 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
     "one_anchor": {
         "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0", "anchors": {"count": 4},
     },
+    "lite0_ssd": {
+        "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
+        "anchors": {"source": "scaled"}, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1,
+    },
     "slow_backbone": {
         "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0",
         "schedule": {"backbone_rate": 0.2},
     },
 }  # fmt: skip
-"""What differs from the preset; each row of the ablation keeps what the one before brought. The first is the recipe of
-0.2.0, but for anchors that are fitted to where they stand."""
+"""What differs from the preset. The first is the recipe of 0.2.0, but for anchors fitted to where they stand."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,16 +154,19 @@ class AnchorFit:
         return tuple(level.anchors for level in self.levels)
 
 
-def ssd_anchor_sizes(num_levels: int = 6, min_scale: float = 0.2, max_scale: float = 0.95) -> AnchorSizes:
-    """Anchors of the TF SSDLite MobileNetV3 configuration (SSD, section 2.2; lowest level reduced to three).
+def ssd_anchor_sizes(
+    num_levels: int = 6, min_scale: float = 0.2, max_scale: float = 0.95, *, reduced: bool = True
+) -> AnchorSizes:
+    """Anchors of the TF SSDLite MobileNetV3 configuration (SSD, section 2.2).
 
     Args:
         num_levels: at least two.
         min_scale: of the lowest level, as a fraction of the input.
         max_scale: of the highest level.
+        reduced: whether the lowest level has three, one of them of half the scale, as TF's have.
 
     Returns:
-        Levels of 3, 6, 6, ... sizes: 2,034 anchors at 320 px for six levels from stride 16.
+        Levels of 3 or 6, 6, 6, ... sizes: 2,034 or 3,234 anchors at 320 px for six levels from stride 16.
     """
     if num_levels < 2:
         raise ValueError(f"expected at least two levels for SSD anchors, found {num_levels}; fit anchors instead")
@@ -171,12 +174,13 @@ def ssd_anchor_sizes(num_levels: int = 6, min_scale: float = 0.2, max_scale: flo
         raise ValueError(f"expected 0 < min_scale < max_scale <= 1, found {min_scale} and {max_scale}")
     step = (max_scale - min_scale) / (num_levels - 1)
     scales = [min_scale + step * level for level in range(num_levels)] + [1.0]
-    lowest = (_size(min_scale / 2, 1.0), _size(min_scale, 2.0), _size(min_scale, 0.5))
-    others = (
+    levels = [
         (*tuple(_size(scale, ratio) for ratio in (1.0, 2.0, 0.5, 3.0, 1 / 3)), _size(math.sqrt(scale * above), 1.0))
-        for scale, above in itertools.pairwise(scales[1:])
-    )
-    return (lowest, *others)
+        for scale, above in itertools.pairwise(scales)
+    ]
+    if reduced:
+        levels[0] = (_size(min_scale / 2, 1.0), _size(min_scale, 2.0), _size(min_scale, 0.5))
+    return tuple(levels)
 
 
 def with_anchors(levels: Sequence[LevelSpec], anchor_sizes: AnchorSizes) -> tuple[LevelSpec, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.levels import AnchorFit, AnchorRecall, AnchorSizes, LevelSpec, with_anchors
+import numpy as np
+
+from ofa_det.arch.levels import AnchorFit, AnchorRecall, AnchorSizes, LevelSpec, ssd_anchor_sizes, with_anchors
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.records import read_record
 from ofa_det.data.coco_dataset import CocoDataset
@@ -16,14 +18,18 @@ from ofa_det.detection.anchors import placed_recall
 
 logger = logging.getLogger(__name__)
 
+_SMALLEST = 0.05
+"""Share of the boxes that may be smaller than the least scale of `scaled` anchors."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnchorConfig:
     """Where a detector's anchors come from.
 
     Args:
-        source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, or a JSON file that fit-anchors wrote;
-            of a space whose levels state anchors, those are taken.
+        source: `fit` to the training boxes, `ssd` for the stock ones of SSDLite, `scaled` for six of SSD's on every
+            level from the size of the smallest twentieth of the training boxes up, or a JSON file that fit-anchors
+            wrote; of a space whose levels state anchors, those are taken.
         count: most shapes to fit, over all levels; a level that none of them suits is left out, but levels that share
             a head have as many each.
     """
@@ -98,13 +104,22 @@ def _sizes(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, se
                 "out --anchors.source, or the anchors of the levels"
             )
         return own
-    if config.source == "ssd":
+    if config.source in ("ssd", "scaled"):
         if len(space.levels) == 1:
             raise ValueError("expected two or more levels for stock anchors, found 1; set --anchors.source fit")
-        return space.stock_anchors()
+        return space.stock_anchors() if config.source == "ssd" else _scaled(dataset, space)
     if config.source != "fit":
         return _reading_the_whole_backbone(space, _read(Path(config.source), space))
     return fit_to_dataset(dataset, space, count=config.count, seed=seed).anchor_sizes
+
+
+def _scaled(dataset: CocoDataset, space: SearchSpace) -> AnchorSizes:
+    """SSD's shapes, the least scale being that of the smallest twentieth of the boxes; their sides in hundredths."""
+    sides = np.sqrt(dataset.box_sizes().prod(axis=1))
+    if not len(sides):
+        raise ValueError("expected boxes to scale anchors to, found none; set --anchors.source ssd")
+    least = min(0.9, max(0.01, round(float(np.quantile(sides, _SMALLEST)), 2)))
+    return ssd_anchor_sizes(len(space.levels), min_scale=least, reduced=False)
 
 
 def _cells(space: SearchSpace) -> list[int]:

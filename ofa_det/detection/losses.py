@@ -15,7 +15,7 @@ from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.targets import IGNORED, Targets
 
 ClassificationLoss = Literal["varifocal", "quality_focal", "hard_negatives"]
-BoxLoss = Literal["smooth_l1", "giou"]
+BoxLoss = Literal["giou", "smooth_l1"]
 Distillation = Literal["adds", "replaces"]
 
 
@@ -27,8 +27,9 @@ class LossConfig:
     (Generalized Focal Loss, equation 5): everything weighs by how wrong it is. `hard_negatives` (SSD, section 2.2):
     cross entropy of the positives and of the worst negatives of each image.
 
-    `smooth_l1` (Fast R-CNN, section 2.3) of the box codes, summed over the four: what is far off weighs most, the large
-    and the rare. `giou`: one minus the generalised IoU, in which every box weighs about as much.
+    `giou`: one minus the generalised IoU, in which every box weighs about as much. `smooth_l1` (Fast R-CNN, section
+    2.3) of the box codes, summed over the four: what is far off weighs most, such as rare classes; its usual weight is
+    1.
 
     Args:
         classification: varifocal, quality_focal or hard_negatives.
@@ -36,7 +37,7 @@ class LossConfig:
             plain cross entropy.
         focal_alpha: of varifocal, weight of the negatives.
         negatives_per_positive: of hard_negatives.
-        box: smooth_l1 or giou.
+        box: giou or smooth_l1.
         box_weight: factor of the box loss.
         distill_weight: factor of the losses against the teacher.
         distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all
@@ -49,8 +50,8 @@ class LossConfig:
     focal_gamma: float = 2.0
     focal_alpha: float = 0.75
     negatives_per_positive: float = 3.0
-    box: BoxLoss = "smooth_l1"
-    box_weight: float = 1.0
+    box: BoxLoss = "giou"
+    box_weight: float = 2.0
     distill_weight: float = 1.0
     distillation: Distillation = "adds"
 

@@ -233,7 +233,7 @@ def test_a_batch_without_objects_trains_the_background_alone() -> None:
 def test_an_unknown_loss_is_refused() -> None:
     with pytest.raises(ValueError, match="varifocal, quality_focal, hard_negatives, found 'focal'"):
         LossConfig(classification="focal")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="box loss of smooth_l1, giou, found 'l1'"):
+    with pytest.raises(ValueError, match="box loss of giou, smooth_l1, found 'l1'"):
         LossConfig(box="l1")  # type: ignore[arg-type]
 
 
