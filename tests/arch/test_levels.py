@@ -30,6 +30,17 @@ def test_ssd_anchors_of_three_levels_by_hand() -> None:
     assert levels[2][5] == pytest.approx((math.sqrt(0.9),) * 2)
 
 
+def test_the_lowest_level_in_full() -> None:
+    whole, reduced = ssd_anchor_sizes(3, 0.1, 0.9, reduced=False), ssd_anchor_sizes(3, 0.1, 0.9)
+    assert whole[1:] == reduced[1:]
+    root = math.sqrt(2)
+    assert whole[0][0] == pytest.approx((0.1, 0.1))
+    assert whole[0][1] == pytest.approx((0.1 * root, 0.1 / root))
+    assert whole[0][2] == pytest.approx((0.1 / root, 0.1 * root))
+    # Between its scale and that of the level above.
+    assert whole[0][5] == pytest.approx((math.sqrt(0.1 * 0.5),) * 2)
+
+
 def test_areas_follow_the_scale_whatever_the_ratio() -> None:
     for level in ssd_anchor_sizes(6, 0.08, 0.9)[1:]:
         areas = [width * height for width, height in level[:5]]

@@ -128,7 +128,10 @@ def test_its_config_leaves_out_what_came_with_the_supernet(finetuning, tiny_spac
     [
         (["--data.root", "nowhere"], "nothing at nowhere"),
         (["--supernet", "runs/supernet"], "expected --subnet with --supernet"),
-        (["--anchors.source", "sdd"], "expected anchors from fit, ssd or a JSON file of fit-anchors, found 'sdd'"),
+        (
+            ["--anchors.source", "sdd"],
+            "expected anchors from fit, ssd, scaled or a JSON file of fit-anchors, found 'sdd'",
+        ),
         (["--space", "tiny"], "expected a YAML file or one of "),
         (["--subnet", "r64 k3e1"], "found r64 k3e1"),
         (["--subnet", "64"], "expected a subnet like"),

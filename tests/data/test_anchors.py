@@ -2,6 +2,7 @@ import json
 import logging
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from ofa_det.arch.levels import AnchorFit, HeadConfig, LevelSpec, ssd_anchor_sizes, with_anchors
@@ -98,6 +99,16 @@ def test_stock_anchors(dataset):
         sizes_of(dataset, replace(SPACE, levels=LEVELS[:1]), source="ssd")
 
 
+def test_anchors_scaled_to_the_smallest_objects(dataset, small_objects):
+    for objects in (dataset, small_objects):
+        sides = np.sqrt(objects.box_sizes().prod(axis=1))
+        least = round(float(np.quantile(sides, 0.05)), 2)
+        assert sizes_of(objects, source="scaled") == ssd_anchor_sizes(2, min_scale=least, reduced=False)
+    assert [len(sizes) for sizes in sizes_of(dataset, source="scaled")] == [6, 6]
+    with pytest.raises(ValueError, match="two or more levels for stock anchors, found 1"):
+        sizes_of(dataset, replace(SPACE, levels=LEVELS[:1]), source="scaled")
+
+
 def test_anchors_that_a_space_states_are_kept(dataset):
     stated = replace(SPACE, levels=with_anchors(LEVELS, SMALL_AND_LARGE))
     assert fit_space(AnchorConfig(), dataset, stated, seed=0) == stated
@@ -149,7 +160,9 @@ def test_a_fit_is_compared_with_the_stock_anchors(dataset):
 
 def test_mistakes_are_one_line(dataset, tmp_path):
     path = tmp_path / "anchors.json"
-    with pytest.raises(FileNotFoundError, match=r"expected anchors from fit, ssd or a JSON file .*, found '.*json'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"expected anchors from fit, ssd, scaled or a JSON file .*, found '.*json'"
+    ):
         sizes_of(dataset, source=str(path))
     fit = fit_to_dataset(dataset, SPACE, count=2, seed=0)
     write_record(path, replace(fit, levels=fit.levels[:1]))

@@ -138,7 +138,8 @@ def test_giou_loss_by_hand() -> None:
 
 def test_distance_to_the_boxes_of_a_teacher_by_hand() -> None:
     teacher = DetectorOutput(torch.tensor([[[0.0, 3.0, 0.0, 0.0]]]), torch.zeros(1, 1, 2))
-    losses = detection_losses(even_chances(1), one_positive([0]), LossConfig(box="smooth_l1"), teacher)
+    config = LossConfig(box="smooth_l1", box_weight=1)
+    losses = detection_losses(even_chances(1), one_positive([0]), config, teacher)
     # Classes agree, two times ln 2 of cross entropy remain; the boxes are three apart, less a half.
     assert losses.distillation.item() == pytest.approx(2 * math.log(2) + 2.5, rel=1e-4)
 

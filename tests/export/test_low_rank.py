@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from export.conversions import converted_file
 from export.operators import expected_operators, operators
 
 from ofa_det.arch.low_rank import LayerRank, largest_rank, pointwise_layers
@@ -18,20 +19,14 @@ from ofa_det.models.run_folder import Trained
 @pytest.mark.parametrize("quantized", [False, True])
 def test_the_file_has_the_layers_of_the_plan(trained, images, quantized):
     """Every layer that can has a rank, predictors whose class columns have gaps and gates among them."""
-    from ofa_det.export.tflite_model import convert_to_tflite
-
     whole = trained.network
     ranks = [
         LayerRank(layer=layer.name, rank=min(8, largest_rank(layer)))
         for layer in pointwise_layers(whole.plan(whole.subnet))
     ]
     lower = factored(whole, ranks)
-    converted = convert_to_tflite(
-        Trained(network=lower, description=replace(trained.description, detector=lower.config)),
-        images,
-        images,
-        quantized=quantized,
-    )
+    described = Trained(network=lower, description=replace(trained.description, detector=lower.config))
+    converted = converted_file(described, images, quantized=quantized)
     network, plan = parse_tflite(converted.content, where="the file"), converted.plan
     assert len(plan.layers) == len(whole.plan(whole.subnet).layers) + len(ranks)
     assert (network.macs, sum(layer.parameters for layer in network.layers)) == (plan.macs, plan.parameters)

@@ -333,8 +333,10 @@ def test_training_ends_on_images_without_mosaic(
 ) -> None:
     mosaic = AugmentationConfig(mosaic=1.0)
     run(new_config(tmp_path, subnet=str(tiny_space.smallest()), augmentation=mosaic, closing_images=8))
-    assert [draw.phase for draw in drawn] == ["main"] * 8 + ["closing"] * 8
-    assert [len(draw.indices) for draw in drawn] == [4] * 8 + [1] * 8
+    trained_on, calibrated_on = drawn[:16], drawn[16:]
+    assert [draw.phase for draw in trained_on] == ["main"] * 8 + ["closing"] * 8
+    assert [len(draw.indices) for draw in trained_on] == [4] * 8 + [1] * 8
+    assert {(draw.phase, len(draw.indices)) for draw in calibrated_on} == {("closing", 1)}
 
 
 def test_validation_suppresses_as_the_config_says(
@@ -376,7 +378,7 @@ def test_mistakes_are_named(
 ) -> None:
     assert "nowhere" in mistakes(data=DataConfig(root=str(tmp_path / "nowhere")))
     assert "found 'ssdlite_mbv9'" in mistakes(space="ssdlite_mbv9")
-    assert "fit, ssd or a JSON file" in mistakes(anchors=AnchorConfig(source="sdd"))
+    assert "fit, ssd, scaled or a JSON file" in mistakes(anchors=AnchorConfig(source="sdd"))
     assert "found 'abacus'" in mistakes(accelerator="abacus")
     assert "'33-true'" in mistakes(precision="33-true")
     assert "found nothing at missing.json" in mistakes(subnet="missing.json")
