@@ -160,9 +160,7 @@ def test_a_fit_is_compared_with_the_stock_anchors(dataset):
 
 def test_mistakes_are_one_line(dataset, tmp_path):
     path = tmp_path / "anchors.json"
-    with pytest.raises(
-        FileNotFoundError, match=r"expected anchors from fit, ssd, scaled or a JSON file .*, found '.*json'"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"fit, ssd, scaled or a JSON file .*, found '.*json'"):
         sizes_of(dataset, source=str(path))
     fit = fit_to_dataset(dataset, SPACE, count=2, seed=0)
     write_record(path, replace(fit, levels=fit.levels[:1]))
