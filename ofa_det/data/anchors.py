@@ -156,7 +156,9 @@ def _summary(recall: AnchorRecall, dataset: CocoDataset, left_out: Sequence[Leve
 
 def _read(path: Path, space: SearchSpace) -> AnchorSizes:
     if not path.is_file():
-        raise FileNotFoundError(f"expected anchors from fit, ssd, scaled or a JSON file of fit-anchors, found {str(path)!r}")
+        raise FileNotFoundError(
+            f"expected anchors from fit, ssd, scaled or a JSON file of fit-anchors, found {str(path)!r}"
+        )
     fit = read_record(path, AnchorFit)
     mend = "fit them to this search space, with --space of fit-anchors"
     wanted, found = (_places(levels) for levels in (space.levels, fit.levels))
