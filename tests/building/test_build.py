@@ -35,8 +35,8 @@ def artefacts(folder: BuildFolder) -> dict[str, bytes]:
     paths = [folder.supernet / "model.safetensors"]
     for found in read_build(folder.root).detectors:
         cap = found.latency_cap_ms
-        trained = folder.detector(cap if found.trained_for_ms is None else found.trained_for_ms)
-        paths += [folder.subnet(cap, len(CAPS_MS)), trained / "model.safetensors", folder.model(cap)]
+        trained = folder.detector(found.training_cap_ms) / "model.safetensors"
+        paths += [folder.subnet(cap, len(CAPS_MS)), trained, folder.model(cap)]
         paths += [folder.evaluation(cap, of) / "detections.json" for of in ("float", "int8")]
     return {folder.relative(path): path.read_bytes() for path in paths}
 
