@@ -101,7 +101,7 @@ def detection_losses(
     """
     positive = targets.positive
     codes = output.box_codes[positive]
-    apart = _box_distance(codes, encode(targets.boxes, targets.anchors), targets.anchors, config.box)
+    apart = _box_distance(codes, targets.boxes, targets.anchors, config.box)
     box = config.box_weight * (targets.weights * apart).sum() / targets.normaliser
 
     shares = targets.class_scores
@@ -121,7 +121,8 @@ def detection_losses(
 
     distillation = zero = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
-        apart = config.box_weight * _box_distance(codes, teacher.box_codes[positive], targets.anchors, config.box)
+        its_boxes = decode(teacher.box_codes[positive], targets.anchors)
+        apart = config.box_weight * _box_distance(codes, its_boxes, targets.anchors, config.box)
         if config.distillation == "adds":
             soft = teacher.logits[positive].sigmoid()
             apart += F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
@@ -132,10 +133,10 @@ def detection_losses(
 
 
 def _box_distance(codes: Tensor, wanted: Tensor, anchors: Tensor, kind: BoxLoss) -> Tensor:
-    """(P,) how far boxes are from others, of box codes (P, 4) and anchors (P, 4)."""
+    """(P,) how far predicted boxes are from others, of box codes (P, 4), boxes (P, 4) xyxy and anchors (P, 4)."""
     if kind == "smooth_l1":
-        return F.smooth_l1_loss(codes, wanted, reduction="none").sum(dim=1)
-    return 1 - generalised_iou(decode(codes, anchors), decode(wanted, anchors))[1]
+        return F.smooth_l1_loss(codes, encode(wanted, anchors), reduction="none").sum(dim=1)
+    return 1 - generalised_iou(decode(codes, anchors), wanted)[1]
 
 
 def _varifocal(logits: Tensor, wanted: Tensor, answers: Tensor, config: LossConfig) -> Tensor:
