@@ -99,6 +99,11 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
         "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
         "anchors": {"source": "scaled"}, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1,
     },
+    "lite0_ssd_slow": {
+        "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
+        "anchors": {"source": "scaled"}, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1,
+        "schedule": {"backbone_rate": 0.2},
+    },
     "slow_backbone": {
         "space": "efficientnet_lite0", "subnet": LITE0, "pretrained": "efficientnet_lite0",
         "schedule": {"backbone_rate": 0.2},
