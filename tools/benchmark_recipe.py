@@ -63,9 +63,13 @@ FASTER = "r320 k3e1 k3e4.k3e3 k5e3.k5e3.k5e3 k3e6.k3e3.k3e3 k3e6.k3e6 k5e6.k5e4"
 LITE0_SSD = "r320 k3e1 k3e3 k3e4 k3e6.k3e6 k5e6.k5e6 k5e6.k5e6.k5e6 k3e6"
 """Most of EfficientNet-Lite0, at the peer's resolution and predicted no slower."""
 
+TASK_ALIGNED = {
+    "assigner": {"kind": "task_aligned", "scores": "iou"},
+    "losses": {"classification": "varifocal", "box": "giou", "box_weight": 2.0},
+}
 OLD_ASSIGNER = {"kind": "iou", "scores": "iou", "positive_iou": 0.55, "ignored_iou": 0.45, "best_anchors": 6}
 PEER_ASSIGNER = {"kind": "iou", "scores": "one", "positive_iou": 0.5, "ignored_iou": 0.5, "best_anchors": 1}
-HARD_NEGATIVES = {"classification": "hard_negatives"}
+HARD_NEGATIVES = {"classification": "hard_negatives", "box": "giou", "box_weight": 2.0}
 SMOOTH_L1 = {**HARD_NEGATIVES, "box": "smooth_l1", "box_weight": 1.0}
 SLOW, RATE = {"learning_rate": 1e-3}, {"learning_rate": 6e-3}
 CROPS = {"iou_crop": 1.0, "zoom_out": 0.5}
@@ -109,7 +113,10 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
         "schedule": {"backbone_rate": 0.2},
     },
 }  # fmt: skip
-"""What differs from the preset. The first is the recipe of 0.2.0, but for anchors fitted to where they stand."""
+"""What differs from the preset and `TASK_ALIGNED`.
+
+The first is the recipe of 0.2.0, but for anchors fitted to where they stand.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +174,7 @@ def print_table(rows: Sequence[tuple[str, Mapping[str, Any]]], *, title: str) ->
 
 
 def _run_entry(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
-    options = dict(ENTRIES[name])
+    options = {**TASK_ALIGNED, **ENTRIES[name]}
     if options["space"] in (PEER_ANCHORS, WITH_NECK):
         space = read_space("ssdlite_mbv3")
         if options["space"] == WITH_NECK:

@@ -93,14 +93,14 @@ def appearance(
     )
 
 
-def choose_augmentation(seen: Appearance) -> tuple[Literal["general", "microscope"], str]:
-    """Which augmentation suits, and why."""
+def judge(seen: Appearance) -> tuple[Literal["general", "microscope"], str]:
+    """Whose recipe suits, and why."""
     figures = f"sizes within a class spread by {seen.size_spread:.2f}, log width/height {seen.log_aspect:+.2f}"
     if seen.objects < FEWEST_OBJECTS:
-        return "general", f"augmentation general: {seen.objects} objects are too few to judge by"
+        return "general", f"recipe general: {seen.objects} objects are too few to judge by"
     if seen.size_spread <= FIXED_SCALE_SPREAD and abs(seen.log_aspect) <= UPRIGHT_LOG_ASPECT:
-        return "microscope", f"augmentation microscope: objects of one distance and without an up ({figures})"
-    return "general", f"augmentation general: objects near and far, or with an up ({figures})"
+        return "microscope", f"recipe microscope: objects of one distance and without an up ({figures})"
+    return "general", f"recipe general: objects near and far, or with an up ({figures})"
 
 
 def candidate_resolutions(space: SearchSpace) -> tuple[int, ...]:

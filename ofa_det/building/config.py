@@ -9,7 +9,7 @@ from ofa_det.data.splits import DataConfig
 from ofa_det.latency.latencies import checked_safety
 
 Way = Literal["auto", "elastic", "single"]
-Augmentation = Literal["auto", "general", "microscope", "configured"]
+Appearance = Literal["auto", "general", "microscope"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,16 +19,16 @@ class RecipeConfig:
     A build changes their paths, their lengths, and what it chooses by the data.
 
     Args:
-        supernet: of the supernet's training, in configs/train.
+        supernet: of the supernet's training, in configs/train; this and the next two by default as objects look.
         finetune: of the fine-tuning of a subnet, in configs/train.
         single: of the training of one network without a supernet, in configs/train.
         search: in configs/search.
         export: in configs/export.
     """
 
-    supernet: str = "small_data"
-    finetune: str = "finetune"
-    single: str = "single"
+    supernet: str | None = None
+    finetune: str | None = None
+    single: str | None = None
     search: str = "pixel2"
     export: str = "ovic"
 
@@ -48,8 +48,9 @@ class BuildConfig:
         way: `elastic` trains a supernet, searches it and fine-tunes what was found; `single` trains the whole network
             of the space at the greatest resolution that keeps the cap, which takes one training for each cap; `auto`
             takes `single` where one cap is asked for and the whole network comes close to it.
-        augmentation: `general` or `microscope` (flips up-down too, and little change of scale); `auto` chooses by the
-            boxes of the training images; `configured` is what the recipe's files say.
+        appearance: of the objects, which the trainings of `recipe` follow unless they are named: `general`, or
+            `microscope` for one distance and no natural "up" (flips up-down too, little change of scale, the levels,
+            anchors and losses of SSD); `auto` judges by the boxes of the training images.
         resolutions: sides of the input to choose among, in pixels; by default those of the space at which some network
             comes close to a cap, and smaller ones where a cap needs them.
         supernet_images: images that the supernet draws, whatever the time.
@@ -72,7 +73,7 @@ class BuildConfig:
     resume: bool = False
     hours: float | None = 1.25
     way: Way = "auto"
-    augmentation: Augmentation = "auto"
+    appearance: Appearance = "auto"
     resolutions: tuple[int, ...] | None = None
     supernet_images: int | None = None
     finetune_images: int | None = None
@@ -92,7 +93,7 @@ class BuildConfig:
             raise ValueError(f"expected one or several different latency_cap_ms above 0, found {list(caps)}")
         if self.hours is not None and not self.hours > 0:
             raise ValueError(f"expected hours > 0, or null for the recipe's lengths, found {self.hours}")
-        for name, known in (("way", Way), ("augmentation", Augmentation)):
+        for name, known in (("way", Way), ("appearance", Appearance)):
             if getattr(self, name) not in get_args(known):
                 raise ValueError(f"expected {name} of {', '.join(get_args(known))}, found {getattr(self, name)!r}")
         for name, least in (("supernet_images", 2), ("finetune_images", 2), ("search_subnets", 1)):

@@ -18,9 +18,6 @@ from ofa_det.training.config import TrainConfig
 if TYPE_CHECKING:
     from ofa_det.building.plan import Plan
 
-AUGMENTATION_OF = {"general": "train/finetune", "microscope": "train/microscope_finetune"}
-"""The shipped training that has the augmentation of a name."""
-
 _VALIDATIONS = 3
 
 
@@ -29,15 +26,10 @@ def recipe_file(room: str, name_or_path: str) -> str:
     return name_or_path if name_or_path.endswith((".yaml", ".yml")) else f"{room}/{name_or_path}"
 
 
-def recipe_space(config: BuildConfig) -> str:
-    """The search space of the recipe."""
-    return read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data).space
-
-
 def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> TrainConfig:
     """Training of the supernet."""
-    recipe = read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data)
-    own = read_config(TrainConfig, recipe_file("train", config.recipe.supernet))
+    recipe = read_config(TrainConfig, recipe_file("train", plan.trainings.supernet), data=config.data)
+    own = read_config(TrainConfig, recipe_file("train", plan.trainings.supernet))
     holdout = config.data.holdout_fraction or own.data.holdout_fraction
     changed = replace(
         recipe,
@@ -47,7 +39,7 @@ def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> Tra
         pretrained=plan.pretrained,
     )
     timed = config.hours is not None or config.supernet_images is not None
-    return _trained(config, plan, changed, plan.spending.supernet_images if timed else None)
+    return _trained(config, changed, plan.spending.supernet_images if timed else None)
 
 
 def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> SearchConfig:
@@ -84,7 +76,7 @@ def detector_config(
     if plan.elastic:
         recipe = read_config(
             TrainConfig,
-            recipe_file("train", config.recipe.finetune),
+            recipe_file("train", plan.trainings.finetune),
             data=data,
             output=output,
             supernet=str(folder.supernet),
@@ -92,13 +84,13 @@ def detector_config(
         )
     else:
         recipe = replace(
-            read_config(TrainConfig, recipe_file("train", config.recipe.single), data=data),
+            read_config(TrainConfig, recipe_file("train", plan.trainings.single), data=data),
             output=output,
             subnet=plan.whole[cap_name(cap_ms)],
             space=plan.space,
             pretrained=plan.pretrained,
         )
-    return _trained(config, plan, recipe, images)
+    return _trained(config, recipe, images)
 
 
 def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, *, trained_ms: float) -> ExportConfig:
@@ -144,11 +136,8 @@ def host_config(folder: BuildFolder, cap_ms: float) -> MeasureLatencyConfig:
     return MeasureLatencyConfig(model=str(folder.model(cap_ms)))
 
 
-def _trained(config: BuildConfig, plan: Plan, recipe: TrainConfig, images: int | None) -> TrainConfig:
-    """A training with the augmentation, length and seed of the build."""
-    augmentation = recipe.augmentation
-    if plan.augmentation in AUGMENTATION_OF:
-        augmentation = read_config(TrainConfig, AUGMENTATION_OF[plan.augmentation]).augmentation
+def _trained(config: BuildConfig, recipe: TrainConfig, images: int | None) -> TrainConfig:
+    """A training with the length and seed of the build."""
     schedule, validate_every = recipe.schedule, recipe.validate_every
     if images is not None:
         warmup = min(schedule.warmup_images, images // 4)
@@ -156,7 +145,6 @@ def _trained(config: BuildConfig, plan: Plan, recipe: TrainConfig, images: int |
         validate_every = max(validate_every, images // _VALIDATIONS)
     return replace(
         recipe,
-        augmentation=augmentation,
         schedule=schedule,
         validate_every=validate_every,
         seed=config.seed,

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
 
-import numpy as np
-
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import SearchSpace
@@ -21,16 +19,15 @@ from ofa_det.building.choices import (
     CLOSE_SHARE,
     Estimate,
     Spending,
-    appearance,
     candidate_resolutions,
-    choose_augmentation,
     choose_resolutions,
     file_seconds,
     spend,
     whole_network,
 )
-from ofa_det.building.config import Augmentation, BuildConfig
+from ofa_det.building.config import BuildConfig
 from ofa_det.building.configurations import recipe_file, supernet_config
+from ofa_det.building.trainings import Trainings, choose_trainings
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import open_split
@@ -54,7 +51,7 @@ class Plan:
     """`plan.json`.
 
     Args:
-        augmentation: general, microscope or configured.
+        trainings: the configurations that they start from.
         pretrained: weights to start from; None for random ones.
         space: search space, a shipped name or a file of this build.
         elastic: whether a supernet trains; otherwise each cap has the network of `whole` alone.
@@ -67,7 +64,7 @@ class Plan:
 
     SCHEMA_VERSION: ClassVar[int] = 1
 
-    augmentation: Augmentation
+    trainings: Trainings
     pretrained: str | None
     space: str
     elastic: bool
@@ -88,16 +85,16 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
     dataset = open_split(config.data, "train")
     # Training, export and package need them; if they are missing, it is said now.
     validation_images = len(open_split(config.data, "val"))
-    recipe = read_config(TrainConfig, recipe_file("train", config.recipe.supernet), data=config.data)
-    notes: list[str] = []
-    augmentation = _augmentation(config, dataset, notes)
+    trainings, why = choose_trainings(config, dataset)
+    notes = list(why)
+    recipe = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=config.data)
     pretrained = _pretrained(recipe, notes)
     space_name, space = _space(config, recipe, dataset, folder, notes)
     bound = _latency_bound(config, recipe, space, dataset)
     whole = {cap: whole_network(space, bound, cap) for cap in config.caps_ms}
     elastic = _goes_elastic(config, whole, notes)
     plan = Plan(
-        augmentation=augmentation,
+        trainings=trainings,
         pretrained=pretrained,
         space=space_name,
         elastic=elastic,
@@ -124,7 +121,7 @@ def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
     expected["detectors"] = 10.0
     training_s = 0.0
     if config.hours is None or config.finetune_images is not None:
-        recipe_name = config.recipe.finetune if plan.elastic else config.recipe.single
+        recipe_name = plan.trainings.finetune if plan.elastic else plan.trainings.single
         recipe = read_config(TrainConfig, recipe_file("train", recipe_name))
         images = config.finetune_images or recipe.schedule.num_images
         speed = _UNTIMED_SPEED if plan.supernet_speed is None else plan.supernet_speed
@@ -137,17 +134,6 @@ def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
         expected |= {f"{part}_{name}": share * plan.file_s for part, share in parts.items()}
     expected["report"] = 10.0
     return expected
-
-
-def _augmentation(config: BuildConfig, dataset: CocoDataset, notes: list[str]) -> Augmentation:
-    if config.augmentation != "auto":
-        return config.augmentation
-    objects = dataset.objects()
-    chosen, why = choose_augmentation(
-        appearance(objects.boxes, objects.labels, dataset.image_sizes[objects.images].astype(np.int64))
-    )
-    notes.append(f"{why}; --augmentation sets it")
-    return chosen
 
 
 def _pretrained(recipe: TrainConfig, notes: list[str]) -> str | None:

@@ -18,6 +18,7 @@ from ofa_det.artefacts.build_record import (
     cap_name,
     read_build,
 )
+from ofa_det.artefacts.configs import read_config
 from ofa_det.artefacts.evaluations import EVALUATIONS_FILE
 from ofa_det.artefacts.files import read_json, write_atomically, write_json
 from ofa_det.artefacts.ledger import Ledger
@@ -32,7 +33,7 @@ from ofa_det.building.configurations import (
     export_config,
     host_config,
     package_config,
-    recipe_space,
+    recipe_file,
     search_config,
     supernet_config,
 )
@@ -40,7 +41,9 @@ from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
 from ofa_det.building.plan import Plan, expected_seconds, make_plan
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
+from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.inspection import InspectConfig
+from ofa_det.data.splits import open_split
 from ofa_det.evaluation.inspection import PICTURES_FILE, RECORD_FILE, inspect
 from ofa_det.evaluation.run import evaluate
 from ofa_det.export.run import export
@@ -133,9 +136,10 @@ class _Build:
         return BuildResult(record=read_build(folder.root), report=page)
 
     def _inspect(self) -> None:
-        options = InspectConfig(
-            data=self.config.data, space=recipe_space(self.config), output=str(self.folder.inspection)
-        )
+        data = self.config.data
+        trainings, _ = choose_trainings(self.config, open_split(data, "train"))
+        space = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=data).space
+        options = InspectConfig(data=data, space=space, output=str(self.folder.inspection))
 
         def step(options: InspectConfig) -> None:
             for warning in inspect(options, progress=False).record.warnings:

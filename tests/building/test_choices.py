@@ -12,10 +12,10 @@ from ofa_det.building.choices import (
     Appearance,
     appearance,
     candidate_resolutions,
-    choose_augmentation,
     choose_resolutions,
     detector_images,
     file_seconds,
+    judge,
     most_images,
     spend,
     whole_network,
@@ -44,8 +44,8 @@ def test_appearance_measures_the_spread_of_sizes_within_a_class_and_the_shape_in
         (Appearance(objects=99, size_spread=0.19, log_aspect=0.04), "general", "99 objects are too few"),
     ],
 )
-def test_flips_up_down_need_objects_of_one_distance_and_without_an_up(seen, chosen, why):
-    name, reason = choose_augmentation(seen)
+def test_the_microscope_recipe_needs_objects_of_one_distance_and_without_an_up(seen, chosen, why):
+    name, reason = judge(seen)
     assert name == chosen
     assert why in reason
 

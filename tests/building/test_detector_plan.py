@@ -13,6 +13,7 @@ from ofa_det.building.config import BuildConfig
 from ofa_det.building.configurations import evaluate_config, export_config
 from ofa_det.building.detector_plan import plan_detectors
 from ofa_det.building.plan import Plan
+from ofa_det.building.trainings import SHIPPED
 from ofa_det.data.splits import DataConfig
 from ofa_det.training.config import TrainConfig
 
@@ -23,7 +24,7 @@ CAPS_MS = (20.0, 37.5, 80.0)
 def plan() -> Plan:
     spending = Spending(supernet_images=100, search_subnets=4, supernet_s=10.0, search_s=5.0)
     return Plan(
-        augmentation="general", pretrained=None, space="tiny", elastic=True, whole={}, spending=spending,
+        trainings=SHIPPED["general"], pretrained=None, space="tiny", elastic=True, whole={}, spending=spending,
         supernet_speed=10.0, file_s=60.0, notes=(),
     )  # fmt: skip
 
