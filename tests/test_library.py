@@ -85,8 +85,9 @@ def run_readme_python(smaller: dict[str, str]) -> dict[str, Any]:
     return names
 
 
-def test_the_search_space_of_the_readme_is_one(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_search_space_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = README.parent / "docs/spaces.md"
+    (text,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     path = tmp_path / "space.yaml"
     path.write_text(text)
     space = read_space(str(path))
