@@ -135,5 +135,5 @@ def detections_section(detector: DetectorSources) -> str:
     return section(
         f"Detections, file against float: {name}",
         paragraph(text),
-        picture(detector.contact_sheet, shows="ground truth, int8 and float detections side by side"),
+        picture(detector.contact_sheet, shows="ground truth, int8 and float detections side by side", wide=True),
     )
