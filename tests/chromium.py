@@ -66,6 +66,19 @@ class Chromium:
         assert "exceptionDetails" not in done, done["exceptionDetails"]
         return done["result"].get("value")
 
+    def until(self, condition: str, timeout_s: float = 60) -> None:
+        """Waits for an expression on the page to be true."""
+        end = time.monotonic() + timeout_s
+        while not self.run(condition):
+            assert time.monotonic() < end, f"{condition} is still false after {timeout_s:g} s"
+            time.sleep(0.05)
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """Gives a file to an input of the page."""
+        root = self.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.call("DOM.setFileInputFiles", files=[str(path)], nodeId=node)
+
     def resize(self, width_px: int, height_px: int = 800) -> None:
         """Gives the page the screen of a phone, or of anything of that width."""
         self.call(
