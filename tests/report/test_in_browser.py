@@ -34,6 +34,14 @@ COLLISIONS = """[...document.querySelectorAll('svg')].flatMap(svg => {
     .map(([b]) => `${a} on ${b}`));
 })"""
 
+LONG_NAMES = """document.querySelectorAll('h1, h2, h3, p, li, dd, figcaption, pre, td.name, .heat th, .legend span')
+  .forEach(e => e.append('w'.repeat(90)))"""
+
+# A first column stays in sight, and has to leave some of it to the others.
+WIDE_FIRST_COLUMNS = """[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth)
+  .flatMap(e => [...e.querySelectorAll('td:first-child')].filter(cell => cell.clientWidth > 0.6 * e.clientWidth))
+  .map(cell => cell.textContent)"""
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -68,6 +76,11 @@ def check(browser: Chromium, url: str, *titles: str) -> None:
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     assert browser.run(COLLISIONS) == []
     browser.call("Emulation.setEmulatedMedia", media="", features=[])
+    for width in WIDTHS_PX:
+        browser.resize(width)
+        browser.run(LONG_NAMES)
+        assert browser.run("document.documentElement.scrollWidth <= innerWidth"), width
+        assert browser.run(WIDE_FIRST_COLUMNS) == [], width
     assert browser.complaints == []
     assert set(filter(lambda asked: not asked.startswith("data:"), browser.requests)) == {url}
 
