@@ -97,7 +97,10 @@ def _confusion(errors: DetectorErrors) -> str:
             if number != column and value
         )
     )[:_MOST_CONFUSIONS]
-    body = [[escape(true), escape(found), str(-value)] for value, true, found in pairs]
+    body = [
+        [*(f'<td class="name">{escape(name)}</td>' for name in (true, found)), str(-value)]
+        for value, true, found in pairs
+    ]
     return "<h3>Commonest confusions</h3>" + table(["truth", "found", "times"], body)
 
 
@@ -135,5 +138,5 @@ def detections_section(detector: DetectorSources) -> str:
     return section(
         f"Detections, file against float: {name}",
         paragraph(text),
-        picture(detector.contact_sheet, shows="ground truth, int8 and float detections side by side"),
+        picture(detector.contact_sheet, shows="ground truth, int8 and float detections side by side", wide=True),
     )

@@ -9,7 +9,7 @@ from html import escape
 from typing import Literal
 
 _WIDTH, _HEIGHT = 480, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 20, 10, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 20, 10, 50
 _TICKS = 5
 
 
@@ -122,11 +122,11 @@ def _frame(x_axis: _Axis, y_axis: _Axis, x_label: str, y_label: str) -> str:
     for tick in x_axis.ticks:
         x = x_axis.at(tick)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{bottom}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{_number(tick)}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{_number(tick)}</text>')
     middle = (_LEFT + right) / 2
     parts.append(f'<text x="{middle}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(x_label)}</text>')
     centre = (_TOP + bottom) / 2
-    parts.append(f'<text transform="translate(12 {centre}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
+    parts.append(f'<text transform="translate(15 {centre}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>')
     return "".join(parts)
 
 
@@ -159,7 +159,7 @@ def _bar(x1: float, x2: float, y1: float, y2: float) -> str:
 
 
 def _legend(series: Sequence[Series]) -> str:
-    entries = [f'<span class="{_class(one)}"><i></i>{escape(one.name)}</span>' for one in series if one.name]
+    entries = [f'<span><i class="{_class(one)}"></i>{escape(one.name)}</span>' for one in series if one.name]
     return f'<p class="legend">{"".join(entries)}</p>' if entries else ""
 
 

@@ -43,7 +43,7 @@ def facts(rows: Iterable[tuple[str, str]]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str = "") -> str:
     """A table; the cells are HTML, whole `<td>` elements among them."""
-    first = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    first = "".join(f"<th>{escape(cell)}</th>" if cell else "<td></td>" for cell in head)
     body = "".join(
         f"<tr>{''.join(cell if cell.startswith('<td') else f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows
     )
@@ -62,11 +62,14 @@ def heat_cell(value: int, share: float, *, right: bool) -> str:
     return f'<td style="background:{tint}">{value or ""}</td>'
 
 
-def picture(image: bytes, *, shows: str, caption: str = "") -> str:
-    """A JPEG or PNG within the page."""
+def picture(image: bytes, *, shows: str, caption: str = "", wide: bool = False) -> str:
+    """A JPEG or PNG within the page; a wide one has letters in it, and scrolls where it would get too small."""
     kind, data = "png" if image.startswith(b"\x89PNG") else "jpeg", base64.b64encode(image).decode()
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f'<figure><img src="data:image/{kind};base64,{data}" alt="{escape(shows)}">{below}</figure>'
+    shown = f'<img src="data:image/{kind};base64,{data}" alt="{escape(shows)}">'
+    if wide:
+        shown = f'<div class="scroll wide">{shown}</div>'
+    return f"<figure>{shown}{below}</figure>"
 
 
 def columns(*parts: str) -> str:

@@ -97,5 +97,5 @@ def phone_section(sources: Sources) -> str:
                 ("classes", f"labels.txt beside the file, a line for each index: {classes}"),
             ]
         ),
-        table(["output", "shape", "content"], outputs),
+        table(["output", "shape", "content"], outputs, kind="texts"),
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ofa_det.artefacts.build_record import cap_name
 from ofa_det.artefacts.records import read_record
-from ofa_det.report.html import columns, document, facts, listed, paragraph, picture, section, table
+from ofa_det.report.html import document, facts, listed, paragraph, picture, section, table
 from ofa_det.search.report import (
     ARCHITECTURES_FILE,
     CURVE_FILE,
@@ -64,24 +64,24 @@ def verdicts(found: SearchReport) -> Iterator[str]:
 def architectures_figure(image: bytes) -> str:
     """The picture of the chosen subnets."""
     shows = "blocks of the chosen subnets and of the largest under the same caps"
-    return picture(image, shows=shows, caption="Blocks, and predicted milliseconds of each stage.")
+    return picture(image, shows=shows, caption="Blocks, and predicted milliseconds of each stage.", wide=True)
 
 
 def _parts(folder: Path, found: SearchReport) -> Iterator[str]:
     yield f'<div class="cards">{"".join(_card(cap, number, found) for number, cap in enumerate(found.caps))}</div>'
     yield section(
         "Accuracy against latency",
-        picture((folder / FRONT_FILE).read_bytes(), shows="AP against predicted latency of all subnets scored"),
+        _figure(folder / FRONT_FILE, "AP against predicted latency of all subnets scored"),
         listed(verdicts(found)),
         "<h3>Architectures</h3>",
         architectures_figure((folder / ARCHITECTURES_FILE).read_bytes()),
     )
     yield section("Baselines and what was chosen", _baselines(folder))
-    figures = [picture((folder / CURVE_FILE).read_bytes(), shows="best AP against subnets measured")]
+    figures = [_figure(folder / CURVE_FILE, "best AP against subnets measured")]
     for name, shows in ((FIT_FILE, "AP predicted and measured"), (GAP_FILE, "loss to int8 predicted and measured")):
         if (folder / name).is_file():
-            figures.append(picture((folder / name).read_bytes(), shows=shows))
-    yield section("How the search went", columns(*figures), listed(_about(found)))
+            figures.append(_figure(folder / name, shows))
+    yield section("How the search went", *figures, listed(_about(found)))
     rests = [f"The ± of the latency rests on {found.latency_rests_on}.", f"Not counted: {found.not_counted}."]
     yield section(
         "What the numbers rest on",
@@ -91,6 +91,10 @@ def _parts(folder: Path, found: SearchReport) -> Iterator[str]:
             f"{found.holdout_images} in the search, {found.rescore_images} in the choice."
         ),
     )
+
+
+def _figure(path: Path, shows: str) -> str:
+    return picture(path.read_bytes(), shows=shows, wide=True)
 
 
 def _card(cap: CapReport, number: int, found: SearchReport) -> str:

@@ -21,7 +21,7 @@ _LARGER: Final = "#08306b"
 _GAP: Final = 0.7
 """Between two stages, in widths of a block."""
 _STAGES: Final = "backbone.stages."
-_REST: Final = 2.6
+_REST: Final = 3.2
 """Widths of a block that the column of each part behind the backbone has."""
 
 
@@ -58,7 +58,7 @@ def architectures_plot(space: SearchSpace, rows: Sequence[DrawnSubnet], *, title
     for count in slots:
         starts.append(x)
         x += max(count, 1.6) + _GAP  # The milliseconds of a stage of one block are wider than the block.
-    figure = Figure(figsize=(11, 1.3 + 0.8 * len(rows)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(10, 1.3 + 0.8 * len(rows)), dpi=130, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     most = max(ratio for stage in space.stages for ratio in stage.expand_ratios)
@@ -98,7 +98,7 @@ def _draw_row(axes: Axes, row: DrawnSubnet, y: float, starts: Sequence[float], m
     for start, blocks, ms in zip(starts, row.subnet.stages, stage_ms(row.latency, len(starts)), strict=True):
         for position, block in enumerate(blocks):
             axes.add_patch(_bar(block, start + position, y, most))
-        axes.text(start, y - 0.05, f"{ms:.1f} ms", size=7, va="top", color="0.3")
+        axes.text(start, y - 0.05, f"{ms:.1f} ms", size=8, va="top", color="0.3")
 
 
 def _bar(block: BlockConfig, x: float, y: float, most: int) -> Rectangle:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from ofa_det.artefacts.build_record import BUILD_FILE, BuildFolder, BuildRecord, BuiltDetector, StageEntry
 from ofa_det.artefacts.configs import read_space
@@ -52,6 +53,21 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
     )
     write_record(folder.root / BUILD_FILE, record)
     return folder
+
+
+@pytest.fixture
+def searched(built) -> Path:
+    """The search of the build with its table and pictures."""
+    for name in ("pareto.png", "architectures.png", "search_curve.png", "predictor_fit.png"):
+        Image.new("RGB", (960, 600), "white").save(built.search / name)
+    columns = "latency_ms,at_most_ms,ap,macs,parameters,file_bytes,rescored_ap,rescored_error,non_dominated,role,"
+    rows = [
+        "15,16,0.1,1e6,10,2e6,,,1,smallest,,a",
+        "17,18,0.2,2e6,10,2e6,,,1,,,b",
+        "19,20,0.3,3e6,10,4e6,0.28,0.02,1,,20,c",
+    ]
+    (built.search / "pareto.csv").write_text("\n".join([f"{columns}chosen_under_ms,subnet", *rows]))
+    return built.search
 
 
 def _write_search(folder: BuildFolder) -> None:

@@ -12,17 +12,17 @@ def drawn(*series, **options):
 
 
 def test_points_lie_where_the_axes_say():
-    """0 to 10 over 414 px from 46 on, 0 to 10 over 248 px from 258 up."""
+    """0 to 10 over 398 px from 62 on, 0 to 10 over 240 px from 250 up."""
     tree = drawn(Series(name="a", xs=[0, 5, 10], ys=[0, 10, 5], mark="dots"))
     circles = [(float(c.get("cx")), float(c.get("cy"))) for c in tree.iter("circle")]
-    assert circles == [(46.0, 258.0), (253.0, 10.0), (460.0, 134.0)]
+    assert circles == [(62.0, 250.0), (261.0, 10.0), (460.0, 130.0)]
     assert [text.text for text in tree.iter("text")][:6] == ["0", "2", "4", "6", "8", "10"]
 
 
 def test_error_bars_are_as_long_as_the_error_and_within_the_axes():
     tree = drawn(Series(name="a", xs=[5], ys=[5], x_errors=[5]), Series(name="", xs=[0, 10], ys=[0, 10], mark="dots"))
     group = next(tree.iter("g"))
-    assert next((line.get("x1"), line.get("x2")) for line in group.iter("line")) == ("46.0", "460.0")
+    assert next((line.get("x1"), line.get("x2")) for line in group.iter("line")) == ("62.0", "460.0")
 
 
 def test_markers_widen_the_axis_and_names_are_escaped():

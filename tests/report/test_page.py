@@ -95,21 +95,13 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
         assert told in page.text
 
 
-def test_a_search_has_a_page_of_its_own_and_shows_its_networks_on_that_of_the_build(built, capsys):
-    folder = built.search
-    assert main([str(folder)]) == 2
+def test_a_search_has_a_page_of_its_own_and_shows_its_networks_on_that_of_the_build(built, searched, capsys):
+    hidden = (searched / "pareto.png").rename(searched / "hidden")
+    assert main([str(searched)]) == 2
     assert "pareto.png" in capsys.readouterr().err
-    for name in ("pareto.png", "architectures.png", "search_curve.png", "predictor_fit.png"):
-        (folder / name).write_bytes(b"\x89PNG of " + name.encode())
-    columns = "latency_ms,at_most_ms,ap,macs,parameters,file_bytes,rescored_ap,rescored_error,non_dominated,role,"
-    rows = [
-        "15,16,0.1,1e6,10,2e6,,,1,smallest,,a",
-        "17,18,0.2,2e6,10,2e6,,,1,,,b",
-        "19,20,0.3,3e6,10,4e6,0.28,0.02,1,,20,c",
-    ]
-    (folder / "pareto.csv").write_text("\n".join([f"{columns}chosen_under_ms,subnet", *rows]))
-    assert main([str(folder)]) == 0
-    html = (folder / "report.html").read_text()
+    hidden.rename(searched / "pareto.png")
+    assert main([str(searched)]) == 0
+    html = (searched / "report.html").read_text()
     page = Page(html)
     assert len(page.references) == 4
     assert all(reference.startswith("data:image/png;base64,") for reference in page.references)
