@@ -13,7 +13,10 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.artefacts.files import parse_json
 from ofa_det.artefacts.records import from_plain, to_plain
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+OLDER_VERSION = 2
+"""The same but for supernets: their predictors of boxes did not know the resolution."""
+
 MODEL_FILE = "model.safetensors"
 CONFIG_FILE = "config.yaml"
 MAX_RESOLUTION_PX = 8192
@@ -49,10 +52,13 @@ def read_description(run_folder: str | os.PathLike[str]) -> ModelDescription:
     except ValueError as error:
         raise ValueError(f"expected weights in {path} with their description, found another header: {error}") from error
     found = header.pop("schema_version", None) if isinstance(header, dict) else None
-    if found != SCHEMA_VERSION:
-        raise ValueError(f"expected {path} of schema_version {SCHEMA_VERSION}, found {found!r:.40}; train it anew")
+    wanted = f"expected {path} of schema_version {SCHEMA_VERSION}, found {found!r:.40}; train it anew"
+    if found not in (SCHEMA_VERSION, OLDER_VERSION):
+        raise ValueError(wanted)
     description = from_plain(ModelDescription, header, where=str(path))
     subnet, space = description.subnet, description.detector.space
+    if found == OLDER_VERSION and subnet is None:
+        raise ValueError(wanted)
     if (largest := max((*space.resolutions, *((subnet.resolution,) if subnet else ())))) > MAX_RESOLUTION_PX:
         raise ValueError(f"expected resolutions up to {MAX_RESOLUTION_PX} px in {path}, found {largest}")
     return description

@@ -16,6 +16,16 @@ TF_BOX_ORDER = (1, 0, 3, 2)
 _MAX_LOG_SIZE = math.log(1000.0)  # keeps exp() finite on an untrained network
 
 
+def enlargement(zoom: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Factors of and summands to the four box codes that make their boxes larger, about the anchor's centre.
+
+    Args:
+        zoom: of the offset and of the sides.
+    """
+    log_size = CODE_WEIGHTS[2] * math.log(zoom), CODE_WEIGHTS[3] * math.log(zoom)
+    return (zoom, zoom, 1.0, 1.0), (0.0, 0.0, *log_size)
+
+
 def encode(boxes: Tensor, anchors: Tensor) -> Tensor:
     """Codes that `decode` turns back into the boxes.
 

@@ -40,10 +40,11 @@ class LossConfig:
         box: giou or smooth_l1.
         box_weight: factor of the box loss.
         distill_weight: factor of the losses against the teacher.
-        distillation: whether what the teacher says `adds` to the labels, on matched anchors only (distilling all
-            anchors hurts light detectors), or `replaces` them for whom it teaches (BigNAS, section 3.2); then on all
-            anchors, since matched ones alone do not tell what is background. Unused when one subnet trains, alone or
-            at each step (`alternating`), like `distill_weight`.
+        distillation: whether what the teacher says `adds` to the labels, its class scores on matched anchors only
+            (distilling all anchors hurts light detectors; and between two boxes to learn from, a loss of overlap has
+            no slope), or `replaces` them for whom it teaches (BigNAS, section 3.2); then its boxes too, and scores on
+            all anchors, since matched ones alone do not tell what is background. Unused when one subnet trains, alone
+            or at each step (`alternating`), like `distill_weight`.
     """
 
     classification: ClassificationLoss = "varifocal"
@@ -121,11 +122,12 @@ def detection_losses(
 
     distillation = zero = output.logits.new_zeros(())
     if teacher is not None and config.distill_weight > 0:
-        its_boxes = decode(teacher.box_codes[positive], targets.anchors)
-        apart = config.box_weight * _box_distance(codes, its_boxes, targets.anchors, config.box)
         if config.distillation == "adds":
             soft = teacher.logits[positive].sigmoid()
-            apart += F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
+            apart = F.binary_cross_entropy_with_logits(output.logits[positive], soft, reduction="none").sum(dim=1)
+        else:
+            its_boxes = decode(teacher.box_codes[positive], targets.anchors)
+            apart = config.box_weight * _box_distance(codes, its_boxes, targets.anchors, config.box)
         distillation = config.distill_weight * (targets.weights * apart).sum() / targets.normaliser
         if config.distillation == "replaces":
             return DetectionLosses(zero, zero, distillation + config.distill_weight * classification, zero)

@@ -152,10 +152,10 @@ class _WatchedDetector(Detector):
         self._see = see
         self.eval()
 
-    def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
+    def _run(self, plan: LayerPlan, layer: Layer, inputs: list[Tensor]) -> Tensor:
         for number, name in enumerate(partial_sums(layer), start=2):
             self._see(name, torch.stack(inputs[:number]).sum(0))
-        return super()._run(layer, inputs)
+        return super()._run(plan, layer, inputs)
 
     def _activate(self, layer: Layer, features: Tensor) -> Tensor:
         if layer.activation == "hswish":

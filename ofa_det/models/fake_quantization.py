@@ -209,13 +209,13 @@ class QuantizedDetector(Detector):
         copy.load_state_dict(self.state_dict())
         return copy.train(self.training)
 
-    def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
+    def _run(self, plan: LayerPlan, layer: Layer, inputs: list[Tensor]) -> Tensor:
         for name in partial_sums(layer):
             inputs = [self._quantize(name, inputs[0] + inputs[1]), *inputs[2:]]
         if not layer.has_weights:
-            return super()._run(layer, inputs)
+            return super()._run(plan, layer, inputs)
         module = self._by_layer[layer.name]
-        weight, bias = self._by_layer[layer.weights_of or layer.name].weights(layer)
+        weight, bias = self.weights(plan, layer)
         if isinstance(module.norm, FoldedBatchNorm):
             scale, bias = module.norm.scale_and_shift()
             weight = weight * scale[:, None, None, None]

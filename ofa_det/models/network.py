@@ -19,6 +19,7 @@ from ofa_det.arch.plan import IMAGES, LayerPlan
 from ofa_det.arch.space import OneSubnet, Subnets
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.detection.anchors import anchor_boxes
+from ofa_det.detection.box_coder import enlargement
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.detection.targets import AnchorGrid
 from ofa_det.elastic.layers import BATCH_NORM_MOMENTUM, convolve, initial_std
@@ -133,7 +134,7 @@ class DetectionNetwork(nn.Module, ABC):
         wanted = [plan.level_features[level] for level in feature_levels]
         values = {IMAGES: images.contiguous(memory_format=torch.channels_last)}
         for layer, freed in zip(plan.layers, plan.last_reads, strict=True):
-            values[layer.name] = self._activate(layer, self._run(layer, [values[name] for name in layer.inputs]))
+            values[layer.name] = self._activate(layer, self._run(plan, layer, [values[name] for name in layer.inputs]))
             for name in freed:
                 if name not in wanted:
                     del values[name]
@@ -145,12 +146,27 @@ class DetectionNetwork(nn.Module, ABC):
             features=tuple(values[name] for name in wanted),
         )
 
-    def _run(self, layer: Layer, inputs: list[Tensor]) -> Tensor:
+    def weights(self, plan: LayerPlan, layer: Layer) -> tuple[Tensor, Tensor | None]:
+        """Weight (O, C / groups, k, k) and bias (O,) of a layer in a subnet's plan.
+
+        Anchors are normalised, features know pixels: an object of so many pixels has other box codes at another
+        resolution, and nothing in the image tells which that is. So predictors of boxes learn the codes at the
+        resolution of the largest subnet, and at others their weights are those that give the same pixels.
+        """
+        weight, bias = self._by_layer[layer.weights_of or layer.name].weights(layer)
+        zoom = self.subnets.largest().resolution / plan.resolution
+        if zoom == 1 or layer.name not in plan.box_outputs:
+            return weight, bias
+        assert bias is not None, "predictors have a bias"
+        factor, shift = (weight.new_tensor(row).repeat(len(weight) // 4) for row in enlargement(zoom))
+        return weight * factor[:, None, None, None], bias * factor + shift
+
+    def _run(self, plan: LayerPlan, layer: Layer, inputs: list[Tensor]) -> Tensor:
         """One layer without its activation."""
         if not layer.has_weights:
             return combine(layer, inputs)
         module = self._by_layer[layer.name]
-        weight, bias = self._by_layer[layer.weights_of or layer.name].weights(layer)
+        weight, bias = self.weights(plan, layer)
         features = convolve(inputs[0], weight, bias, layer)
         return features if module.norm is None else cast(Tensor, module.norm(features))
 
@@ -238,11 +254,16 @@ class Detector(DetectionNetwork):
         )
         self.subnet = subnet
 
+    @torch.no_grad()
     def extract(self, subnet: SubnetConfig) -> Detector:
         """A copy, at the subnet's resolution."""
         self._check(subnet)
+        plan, state = self.plan(subnet), self.state_dict()
+        for layer in map(plan.__getitem__, plan.box_outputs):
+            if layer.weights_of is None:
+                state[f"{layer.name}.weight"], state[f"{layer.name}.bias"] = self.weights(plan, layer)
         detector = Detector(self.config, subnet).to(next(self.parameters()).device)
-        detector.load_state_dict(self.state_dict())
+        detector.load_state_dict(state)
         return detector.train(self.training)
 
 

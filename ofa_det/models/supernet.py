@@ -31,12 +31,13 @@ class Supernet(DetectionNetwork):
         """
         self._check(subnet)
         state: dict[str, Tensor] = {}
-        for layer in self.plan(subnet).layers:
+        plan = self.plan(subnet)
+        for layer in plan.layers:
             if not layer.has_weights:
                 continue
             module = self._by_layer[layer.name]
             if layer.weights_of is None:
-                weight, bias = module.weights(layer)
+                weight, bias = self.weights(plan, layer)
                 state[f"{layer.name}.weight"] = weight
                 if bias is not None:
                     state[f"{layer.name}.bias"] = bias

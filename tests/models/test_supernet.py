@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.detection.box_coder import decode
 from ofa_det.detection.detections import DetectorOutput
 from ofa_det.models.supernet import Supernet
 
@@ -32,6 +33,24 @@ def test_an_extracted_subnet_is_its_supernet_path_bit_for_bit(supernet: Supernet
         assert torch.equal(path.box_codes, static.box_codes), subnet
         assert torch.equal(path.logits, static.logits), subnet
         assert path.logits.std() > 0.01
+
+
+def test_at_another_resolution_a_box_has_as_many_pixels(supernet: Supernet) -> None:
+    """With one anchor size and features that say nothing, boxes are the biases', in pixels about the anchors."""
+    plan = supernet.plan(supernet.config.space.largest())
+    with torch.no_grad():
+        for name in plan.box_outputs:
+            if plan[name].weights_of is None:
+                supernet.get_parameter(f"{name}.weight").zero_()
+                supernet.get_parameter(f"{name}.bias").copy_(torch.tensor([3.0, -2.0, 1.0, 4.0]).repeat(plan[name].out_channels // 4))
+    in_pixels = []
+    for resolution in (64, 96):
+        subnet = supernet.config.space.smallest(resolution)
+        anchors = supernet.anchors(subnet)
+        boxes = decode(run(supernet, subnet).box_codes[0], anchors)
+        first = boxes[: supernet.plan(subnet).anchors_per_cell[0]] - anchors[: len(boxes), :2].repeat(1, 2)[: supernet.plan(subnet).anchors_per_cell[0]]
+        in_pixels.append(resolution * first)
+    torch.testing.assert_close(in_pixels[0], in_pixels[1])
 
 
 def test_every_choice_of_a_subnet_is_heard(supernet: Supernet) -> None:
