@@ -136,12 +136,16 @@ def test_giou_loss_by_hand() -> None:
     assert losses.box.item() == pytest.approx(3 * 0.5, rel=1e-4)
 
 
-def test_distance_to_the_boxes_of_a_teacher_by_hand() -> None:
+def test_a_teacher_that_adds_tells_its_scores_and_one_that_replaces_its_boxes_too() -> None:
     teacher = DetectorOutput(torch.tensor([[[0.0, 3.0, 0.0, 0.0]]]), torch.zeros(1, 1, 2))
-    config = LossConfig(box="smooth_l1", box_weight=1)
+    config = LossConfig(box="smooth_l1", box_weight=1, distill_weight=2)
     losses = detection_losses(even_chances(1), one_positive([0]), config, teacher)
-    # Classes agree, two times ln 2 of cross entropy remain; the boxes are three apart, less a half.
-    assert losses.distillation.item() == pytest.approx(2 * math.log(2) + 2.5, rel=1e-4)
+    # Classes agree, two times ln 2 of cross entropy remain, times the weight.
+    assert losses.distillation.item() == pytest.approx(4 * math.log(2), rel=1e-4)
+    replacing = replace(config, distillation="replaces", classification="hard_negatives")
+    losses = detection_losses(even_chances(1), one_positive([0]), replacing, teacher)
+    # The boxes are three apart, less a half.
+    assert losses.distillation.item() == pytest.approx(2 * (2.5 + 2 * math.log(2)), rel=1e-4)
 
 
 def test_the_teacher_replaces_the_labels_by_hand() -> None:

@@ -42,13 +42,18 @@ def test_at_another_resolution_a_box_has_as_many_pixels(supernet: Supernet) -> N
         for name in plan.box_outputs:
             if plan[name].weights_of is None:
                 supernet.get_parameter(f"{name}.weight").zero_()
-                supernet.get_parameter(f"{name}.bias").copy_(torch.tensor([3.0, -2.0, 1.0, 4.0]).repeat(plan[name].out_channels // 4))
+                supernet.get_parameter(f"{name}.bias").copy_(
+                    torch.tensor([3.0, -2.0, 1.0, 4.0]).repeat(plan[name].out_channels // 4)
+                )
     in_pixels = []
     for resolution in (64, 96):
         subnet = supernet.config.space.smallest(resolution)
         anchors = supernet.anchors(subnet)
         boxes = decode(run(supernet, subnet).box_codes[0], anchors)
-        first = boxes[: supernet.plan(subnet).anchors_per_cell[0]] - anchors[: len(boxes), :2].repeat(1, 2)[: supernet.plan(subnet).anchors_per_cell[0]]
+        first = (
+            boxes[: supernet.plan(subnet).anchors_per_cell[0]]
+            - anchors[: len(boxes), :2].repeat(1, 2)[: supernet.plan(subnet).anchors_per_cell[0]]
+        )
         in_pixels.append(resolution * first)
     torch.testing.assert_close(in_pixels[0], in_pixels[1])
 
