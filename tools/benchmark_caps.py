@@ -19,8 +19,7 @@ from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.latency.calibrated_range import sort_of
 from ofa_det.latency.latencies import LatencyPrediction, Precision
-from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, latency_model, shipped_work
 from ofa_det.search.baselines import controls
 from ofa_det.search.costs import Costs, exact_costs
 from ofa_det.search.drawing import DrawnSubnet, architectures_plot, stage_ms
@@ -128,8 +127,8 @@ def _under(
     model: LatencyModel,
     config: CapsConfig,
 ) -> UnderCap:
-    plan = description.shipped_plan(subnet)
-    latency = model.predict(plan.layers, detection_tail(plan, description.postprocess, precision=model.precision))
+    plan, tail = shipped_work(description, subnet, precision=model.precision)
+    latency = model.predict(plan.layers, tail)
     sorts: dict[str, tuple[float, float]] = {}
     for layer, part in zip(plan.layers, latency.layers, strict=False):  # Ops behind the layers follow.
         ms, macs = sorts.get(sort_of(layer), (0.0, 0.0))

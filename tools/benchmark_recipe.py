@@ -39,8 +39,8 @@ from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.detection.detections import Detections
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.postprocessing import DetectionTail, TailOp, detection_tail, new_suppression
+from ofa_det.latency.model import latency_model, shipped_work
+from ofa_det.latency.postprocessing import DetectionTail, TailOp, new_suppression
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 
@@ -198,8 +198,8 @@ def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: A
     description = train(read_config(TrainConfig, preset, **options)).description
     assert description.subnet is not None
     metrics = score(open_predictor(folder), open_split(data, "val"))
-    plan = description.shipped_plan(description.subnet)
-    return _result(metrics.record, plan.layers, detection_tail(plan, description.postprocess, precision="uint8"))
+    plan, tail = shipped_work(description, description.subnet, precision="uint8")
+    return _result(metrics.record, plan.layers, tail)
 
 
 def _result(metrics: MetricsRecord, layers: Sequence[Layer], tail: DetectionTail) -> dict[str, Any]:

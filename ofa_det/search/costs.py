@@ -12,8 +12,7 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.stages import Blocks, StageSpec
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.latency.model import LatencyModel
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, shipped_work
 from ofa_det.search.file_size import int8_file_bytes
 from ofa_det.search.genes import FloatArray, GeneCoding, Genes
 
@@ -52,8 +51,7 @@ def exact_costs(description: ModelDescription, model: LatencyModel, *, safety: f
     """
 
     def of(subnet: SubnetConfig) -> Costs:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=model.precision)
+        plan, tail = shipped_work(description, subnet, precision=model.precision)
         estimate = model.estimate(plan.layers, tail)
         return Costs(
             latency_ms=estimate.mean_ms,
