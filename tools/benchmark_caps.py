@@ -10,9 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.classes import Category
-from ofa_det.arch.description import ModelDescription, PostProcessConfig
-from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.files import write_atomically
@@ -142,12 +140,7 @@ def _description(name: str, config: CapsConfig) -> ModelDescription:
         return read_description(name)
     space = read_space(name)
     anchors = space.own_anchors or tuple(level[: config.anchors_per_cell] for level in space.stock_anchors())
-    return ModelDescription(
-        detector=DetectorConfig.of(space, num_classes=config.num_classes, anchor_sizes=anchors),
-        subnet=None,
-        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, config.num_classes + 1)),
-        postprocess=PostProcessConfig(),
-    )
+    return ModelDescription.assumed(space, num_classes=config.num_classes, anchor_sizes=anchors)
 
 
 def _title(row: UnderCap) -> str:

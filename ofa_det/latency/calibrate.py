@@ -19,9 +19,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
-from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
@@ -275,14 +273,7 @@ def fit_costs(features: FloatArray, latencies_ms: npt.NDArray[np.float64]) -> Fl
 def _description(config: CalibrateLatencyConfig) -> ModelDescription:
     if config.supernet is not None:
         return replace(read_description(config.supernet), subnet=None)
-    space = read_space(config.space)
-    sizes = space.own_anchors or space.stock_anchors()
-    return ModelDescription(
-        detector=DetectorConfig.of(space, num_classes=config.num_classes, anchor_sizes=sizes),
-        subnet=None,
-        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, config.num_classes + 1)),
-        postprocess=PostProcessConfig(),
-    )
+    return ModelDescription.assumed(read_space(config.space), num_classes=config.num_classes)
 
 
 def _identity(config: CalibrateLatencyConfig, device: CalibrationDevice) -> dict[str, object]:
