@@ -99,11 +99,11 @@ class TrainConfig:
                 "first training to the second"
             )
         if self.detector is not None:
-            owner = "--quantize.detector" if self.low_rank.detector is None else "--low_rank.detector"
             others = ("supernet", "subnet", "pretrained", "resolutions")
-            self._expect_defaults((*OF_THE_SUPERNET, *others), owner=owner)
+            self._expect_defaults((*OF_THE_SUPERNET, *others), owner=self.detector_option)
             if self.schedule.phases:
-                raise ValueError(f"expected no schedule.phases with {owner}, found {len(self.schedule.phases)}")
+                found = len(self.schedule.phases)
+                raise ValueError(f"expected no schedule.phases with {self.detector_option}, found {found}")
         if self.quantize.detector is not None and self.schedule.precision != "32-true":
             raise ValueError(f"expected precision 32-true with --quantize.detector, found {self.schedule.precision}")
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
@@ -119,6 +119,11 @@ class TrainConfig:
     def detector(self) -> str | None:
         """Run folder of the trained detector that goes on training, if one does."""
         return self.low_rank.detector if self.quantize.detector is None else self.quantize.detector
+
+    @property
+    def detector_option(self) -> str:
+        """The option that names `detector`."""
+        return "--quantize.detector" if self.low_rank.detector is None else "--low_rank.detector"
 
     @property
     def trains_space(self) -> bool:

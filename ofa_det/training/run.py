@@ -93,12 +93,22 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: no such data, supernet, space or subnet.
+        FileNotFoundError: no such data, supernet, detector, space or subnet.
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
+    _check_detector(config)
     keep_freed_memory()
     with only_writer(config.output) if is_first_rank() else nullcontext():
         return _train(config, Path(config.output), progress)
+
+
+def _check_detector(config: TrainConfig) -> None:
+    """Refuses a detector that is not there, such as the one that presets leave to be named, before data are opened."""
+    if config.detector is not None and not Path(config.detector).is_dir():
+        raise FileNotFoundError(
+            f"expected the run folder of a trained detector, found nothing at {config.detector}; name it with "
+            f"{config.detector_option}"
+        )
 
 
 def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult:

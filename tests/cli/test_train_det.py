@@ -150,6 +150,19 @@ def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
     assert words in line
 
 
+@pytest.mark.parametrize(
+    ("preset", "option"),
+    [("low_rank_finetune", "--low_rank.detector"), ("quantized_finetune", "--quantize.detector")],
+)
+def test_a_preset_that_goes_on_with_a_detector_wants_it_named(tiny_root, tmp_path, capsys, preset, option):
+    assert main(["--config", preset, "--data.root", str(tiny_root), "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "ofa-det train: error: expected the run folder of a trained detector, found nothing at DETECTOR; name it with "
+        f"{option}\n"
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_comes_with_the_supernet_is_not_asked_for(supernet, arguments, tiny_space, tmp_path, capsys):
     more = ("--supernet", str(supernet), "--subnet", str(tiny_space.smallest()))
     assert main(arguments(tmp_path / "out", *more)) == 2
