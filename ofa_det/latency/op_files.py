@@ -12,21 +12,20 @@ from typing import Final
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import flexbuffers
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import Layer, Shape
 from ofa_det.arch.plan import IMAGES, LayerPlan
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, op_attributes, write_attributes
 from ofa_det.latency.graph_writer import Array, GraphWriter, quantization
 from ofa_det.latency.latencies import Precision
-from ofa_det.latency.postprocessing import POSTPROCESS_OP
 
 _FUSED: Final = {
     "relu": schema.ActivationFunctionType.RELU,
     "relu6": schema.ActivationFunctionType.RELU6,
     "hsigmoid": schema.ActivationFunctionType.RELU6,  # of the convolution; a product with 1/6 follows
 }
-_CODE_SCALES: Final = {"y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}
+_BOX_SCALES: Final = (10.0, 10.0, 5.0, 5.0)
 
 
 def network_file(layers: Sequence[Layer], *, precision: Precision, seed: int = 0) -> bytes:
@@ -204,19 +203,9 @@ def _append_postprocess(
     shapes = [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
     floats = schema.TensorType.FLOAT32
     outputs = [writer.tensor(f"{POSTPROCESS_OP}:{i}", shape, kind=floats) for i, shape in enumerate(shapes)]
-    builder = flexbuffers.Builder()
-    with builder.Map():
-        builder.Int("max_detections", config.max_detections)
-        builder.Int("max_classes_per_detection", 1)
-        builder.Int("detections_per_class", config.detections_per_class)
-        builder.Int("num_classes", writer.shape(scores)[2])
-        builder.Bool("use_regular_nms", config.regular_nms)
-        builder.Float("nms_score_threshold", config.score_threshold)
-        builder.Float("nms_iou_threshold", config.iou_threshold)
-        for key, scale in _CODE_SCALES.items():
-            builder.Float(key, scale)
+    attributes = op_attributes(config, num_classes=writer.shape(scores)[2], box_scales=_BOX_SCALES)
     inputs = [boxes, scores, writer.constant("anchors", anchors)]
-    writer.op("CUSTOM", inputs, outputs, custom=POSTPROCESS_OP, attributes=bytes(builder.Finish()))
+    writer.op("CUSTOM", inputs, outputs, custom=POSTPROCESS_OP, attributes=write_attributes(attributes))
     return outputs
 
 
