@@ -31,7 +31,7 @@ from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
-from ofa_det.training.loop import TrainingStep, new_optimizer
+from ofa_det.training.optimiser import TrainingStep, new_optimizer
 from ofa_det.training.schedule import ArithmeticPrecision, ScheduleConfig
 from ofa_det.training.state import WeightAverage
 

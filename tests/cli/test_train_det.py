@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-import ofa_det.training.loop as loop
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.files import write_json
 from ofa_det.artefacts.model_file import read_description
@@ -15,6 +14,7 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.cli.train_det import main
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.models.run_folder import load_detector, load_supernet
+from ofa_det.training import optimiser
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_config_repeats_the_run(supernet, tmp_path):
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, arguments, tmp_path, monkeypatch, capsys):
     output = tmp_path / "run"
-    original, calls = loop.accumulate_gradients, []
+    original, calls = optimiser.accumulate_gradients, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -94,7 +94,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, arguments, tmp
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "accumulate_gradients", interrupted)
+        patch.setattr(optimiser, "accumulate_gradients", interrupted)
         assert main(arguments(output)) == 130
     assert main(arguments(output)) == 2
     assert "--resume" in capsys.readouterr().err
