@@ -11,9 +11,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import torch
-from benchmark_recipe import SSDLITE, build_peer, peer_layers
+from benchmark_recipe import SSDLITE
 from lightning.fabric import Fabric
 from torch import nn
+from torchvision_peer import build_peer, peer_layers
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import OneSubnet
