@@ -35,6 +35,12 @@ class Costs(NamedTuple):
     file_bytes: float
 
 
+LATENCY, AT_MOST, MACS, PARAMETERS, _ = range(len(Costs._fields))
+"""Columns of a table of costs, a row a subnet: the fields of `Costs`."""
+
+LIMITED: Final = slice(MACS, None)
+"""The columns that limits are of."""
+
 _PATH_POINTS: Final = 16
 
 CostsOf = Callable[[SubnetConfig], Costs]
@@ -138,7 +144,7 @@ class _Table:
             kernel, ratio, kind = genes[:, slot.first : slot.first + 3].T
             part = table[kernel, ratio, kind]
             total += part if all(slot.present) else part * self._coding.presence(genes, slot)[:, None]
-        total[:, 1] = total[:, 0] + np.interp(total[:, 0], self._latencies, self._margins)
+        total[:, AT_MOST] = total[:, LATENCY] + np.interp(total[:, LATENCY], self._latencies, self._margins)
         return total
 
 
