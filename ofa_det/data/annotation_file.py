@@ -47,8 +47,7 @@ _POLYGONS = re.compile(rb'"segmentation"\s*+:\s*+\[(?:[\s,]++|\[[-+.,\deE\s]*+\]
 _SECTIONS = "images", "annotations", "categories"
 _FIELDS = "id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "area", "name"
 _KEYS_READ = frozenset((*_SECTIONS, *_FIELDS))
-MAX_SIDE_PX = 100_000
-"""Of an image."""
+_MAX_SIDE_PX = 100_000
 _MAX_PIXELS = 178_956_970
 """Twice `PIL.Image.MAX_IMAGE_PIXELS`: what PIL refuses to decode."""
 _MAX_ASPECT = 1000
@@ -165,9 +164,9 @@ def _read_images(entries: Sequence[Mapping[str, Any]], problems: Problems) -> di
         if (fault := name_fault(name)) is not None:
             raise ValueError(f"expected a 'file_name' within the image folder in images[{position}], found {fault}")
         width, height = (_field(entry, key, _NUMBER, "images", position) for key in ("width", "height"))
-        if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+        if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(
-                f"expected a width and height of 1 to {MAX_SIDE_PX} px in images[{position}], found {width!r:.40} x "
+                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {width!r:.40} x "
                 f"{height!r:.40}"
             )
         if width * height > _MAX_PIXELS or max(width, height) > _MAX_ASPECT * min(width, height):

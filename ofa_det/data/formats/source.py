@@ -12,7 +12,6 @@ from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from ofa_det.arch.classes import Category
-from ofa_det.data.annotation_file import MAX_SIDE_PX, ROUNDING_PX
 from ofa_det.data.image_names import is_text
 from ofa_det.data.images import IMAGE_SUFFIXES, image_sizes
 from ofa_det.data.problems import Problems
@@ -26,6 +25,8 @@ _SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "test2017"), "test"),
 }
 _SYSTEM = ".", "__MACOSX"
+_MAX_SIDE_PX = 100_000
+_ROUNDING_PX = 1.0
 _MAX_CLASSES = 100_000
 _MAX_TEXT_BYTES = 256 * 10**6
 
@@ -132,6 +133,14 @@ def _is_new(folder: Path, seen: set[Path]) -> bool:
     return True
 
 
+def number_in(text: str) -> float:
+    """The number that a text is; not a number where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def split_of(path: PurePath, root: PurePath) -> Split | None:
     """The split that a folder or file name below `root` tells, such as valid/ or train_labels.csv.
 
@@ -159,14 +168,6 @@ def read_text(path: Path) -> str:
         raise ValueError(f"expected UTF-8 text in {path}, found {error}") from error
 
 
-def number_in(text: str) -> float:
-    """The number that a text is; not a number where it is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
 def usable_size(path: Path, problems: Problems, *, stated: tuple[float, float] | None = None) -> tuple[int, int] | None:
     """(height, width) of an image in pixels; None, and a problem, if its header cannot be read.
 
@@ -180,7 +181,7 @@ def usable_size(path: Path, problems: Problems, *, stated: tuple[float, float] |
     except (ValueError, OSError):
         problems.add("unreadable images left out", path.name)
         return None
-    if stated is None or not all(1 <= side <= MAX_SIDE_PX for side in stated):
+    if stated is None or not all(1 <= side <= _MAX_SIDE_PX for side in stated):
         return sizes[-1]
     size = int(stated[0]), int(stated[1])
     if size not in sizes:
@@ -209,7 +210,7 @@ def checked_box(
     if right <= left or bottom <= top:
         problems.add("boxes outside their image skipped", name)
         return None
-    if max(left - xmin, top - ymin, xmax - right, ymax - bottom) > ROUNDING_PX:
+    if max(left - xmin, top - ymin, xmax - right, ymax - bottom) > _ROUNDING_PX:
         problems.add("boxes that stick out of their image clipped", name)
     return left, top, right - left, bottom - top
 
