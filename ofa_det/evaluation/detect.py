@@ -19,7 +19,7 @@ from ofa_det.data.frames import Frame, open_frames
 from ofa_det.data.images import stretch
 from ofa_det.detection.detections import Detections, Predictor
 from ofa_det.evaluation.drawing import default_output, open_writer
-from ofa_det.evaluation.predictors import model_categories, open_predictor
+from ofa_det.evaluation.predictors import check_parallel, model_categories, open_predictor
 from ofa_det.evaluation.scoring import coco_results
 from ofa_det.evaluation.side_by_side import SideBySide
 
@@ -59,8 +59,7 @@ class DetectConfig:
             raise ValueError(f"expected score_threshold in [0, 1], found {self.score_threshold}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"expected limit >= 1, found {self.limit}")
-        if self.workers < 0 or self.threads < 1:
-            raise ValueError(f"expected workers >= 0 and threads >= 1, found {self.workers} and {self.threads}")
+        check_parallel(self.workers, self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
