@@ -10,17 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ofa_det.arch.classes import Category
-from ofa_det.arch.description import ModelDescription, PostProcessConfig
-from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.latency.calibrated_range import sort_of
 from ofa_det.latency.latencies import LatencyPrediction, Precision
-from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, latency_model, shipped_work
 from ofa_det.search.baselines import controls
 from ofa_det.search.costs import Costs, exact_costs
 from ofa_det.search.drawing import DrawnSubnet, architectures_plot, stage_ms
@@ -128,8 +125,8 @@ def _under(
     model: LatencyModel,
     config: CapsConfig,
 ) -> UnderCap:
-    plan = description.shipped_plan(subnet)
-    latency = model.predict(plan.layers, detection_tail(plan, description.postprocess, precision=model.precision))
+    plan, tail = shipped_work(description, subnet, precision=model.precision)
+    latency = model.predict(plan.layers, tail)
     sorts: dict[str, tuple[float, float]] = {}
     for layer, part in zip(plan.layers, latency.layers, strict=False):  # Ops behind the layers follow.
         ms, macs = sorts.get(sort_of(layer), (0.0, 0.0))
@@ -143,12 +140,7 @@ def _description(name: str, config: CapsConfig) -> ModelDescription:
         return read_description(name)
     space = read_space(name)
     anchors = space.own_anchors or tuple(level[: config.anchors_per_cell] for level in space.stock_anchors())
-    return ModelDescription(
-        detector=DetectorConfig.of(space, num_classes=config.num_classes, anchor_sizes=anchors),
-        subnet=None,
-        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, config.num_classes + 1)),
-        postprocess=PostProcessConfig(),
-    )
+    return ModelDescription.assumed(space, num_classes=config.num_classes, anchor_sizes=anchors)
 
 
 def _title(row: UnderCap) -> str:

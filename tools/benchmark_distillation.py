@@ -5,16 +5,13 @@ The labels are made before, by tools/label_with_teacher.py; no teacher runs here
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark_recipe import BATCH_SIZE, print_table, trained_and_scored
+from benchmark_recipe import BATCH_SIZE, finished, print_table, trained_and_scored
 
-from ofa_det.artefacts.files import write_atomically
 from ofa_det.cli.command import command
 from ofa_det.data.splits import DataConfig
 from ofa_det.training.teaching import UnlabelledConfig
@@ -76,24 +73,19 @@ def run(config: DistillationConfig) -> None:
         "learning_rate": config.learning_rate,
         "backbone_rate": config.backbone_rate,
     }
-    rows = []
-    for name in config.entries:
-        folder = Path(config.output) / f"{name}-{config.seed}"
-        path = folder / "result.json"
-        if not path.is_file():
-            started = time.monotonic()
-            result = trained_and_scored(
-                config.data,
-                config.preset,
-                folder,
-                schedule=schedule,
-                seed=config.seed,
-                num_workers=config.num_workers,
-                teacher=teaching(config, name),
-            )
-            result["minutes"] = (time.monotonic() - started) / 60
-            write_atomically(path, json.dumps(result, indent=1))
-        rows.append((name, json.loads(path.read_text())))
+
+    def result(name: str, folder: Path) -> dict[str, Any]:
+        return trained_and_scored(
+            config.data,
+            config.preset,
+            folder,
+            schedule=schedule,
+            seed=config.seed,
+            num_workers=config.num_workers,
+            teacher=teaching(config, name),
+        )
+
+    rows = finished(config.entries, Path(config.output), config.seed, result)
     print_table(rows, title=f"{config.images:,} images")
 
 

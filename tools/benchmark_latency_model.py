@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import fields
 
 from ofa_det.latency.calibration_device import Host
-from ofa_det.latency.fitting import LeaveOneOut
 from ofa_det.latency.host import HostRuns
 from ofa_det.latency.latencies import PRECISIONS
+from ofa_det.latency.leaving_out import LeaveOneOut
 from ofa_det.latency.pixel2 import errors_of_unseen_detectors, pixel2_errors, pixel2_runtimes
 from ofa_det.latency.postprocessing import HOST_LAW
 from ofa_det.latency.postprocessing_timing import measure_law, suppressions

@@ -27,7 +27,7 @@ from ofa_det.data.splits import DataConfig
 from ofa_det.latency.pixel2 import pixel2_model
 from ofa_det.search.choice import RescoreConfig
 from ofa_det.search.config import ScoreConfig, SearchConfig
-from ofa_det.search.costs import exact_costs
+from ofa_det.search.costs import LATENCY, exact_costs
 from ofa_det.search.evaluator import measured_aps
 from ofa_det.search.problem import SearchProblem
 from ofa_det.search.scoring import Scoring
@@ -148,7 +148,7 @@ def spread(problem: SearchProblem, count: int, *, seed: int) -> list[SubnetConfi
     genes = np.unique(genes, axis=0)
     if len(genes) < count:
         raise ValueError(f"expected a space of {count} subnets or more, found {len(genes)}")
-    latencies = problem.table(genes)[:, 0]
+    latencies = problem.table(genes)[:, LATENCY]
     low, high = np.quantile(latencies, [0.01, 0.99])
     taken: list[int] = []
     for target in np.linspace(low, high, count):

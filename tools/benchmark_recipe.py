@@ -10,43 +10,34 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
-from torchvision.models.detection import ssdlite320_mobilenet_v3_large
-from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
-from torchvision.models.mobilenetv3 import InvertedResidual
-from torchvision.ops.misc import SqueezeExcitation
+from torch import nn
+from torchvision_peer import SIZE_PX, PeerPredictor, build_peer, peer_anchors, peer_layers, peer_tail
 from tqdm import tqdm
 
-from ofa_det.arch.description import PostProcessConfig
-from ofa_det.arch.layers import Layer, Shape
-from ofa_det.arch.levels import AnchorSizes, with_anchors
+from ofa_det.arch.layers import Layer
+from ofa_det.arch.levels import with_anchors
 from ofa_det.artefacts.configs import read_config, read_space
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import MetricsRecord
 from ofa_det.artefacts.records import to_plain, to_yaml
 from ofa_det.cli.command import command
-from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split
-from ofa_det.detection.detections import Detections
 from ofa_det.evaluation.predictors import open_predictor
 from ofa_det.evaluation.scoring import score
-from ofa_det.latency.model import latency_model
-from ofa_det.latency.postprocessing import DetectionTail, TailOp, detection_tail, new_suppression
+from ofa_det.latency.model import latency_model, shipped_work
+from ofa_det.latency.postprocessing import DetectionTail
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 
 logger = logging.getLogger("ofa_det.benchmark_recipe")
-SIZE_PX = 320
-PEER_CELLS = (20, 10, 5, 3, 2, 1)  # On each side of its six levels.
 BATCH_SIZE = 16
 CHECKPOINT_IMAGES = 2_000
 PEER_ANCHORS, WITH_NECK = "ssdlite_mbv3 with the peer's anchors", "ssdlite_mbv3 with the neck of mbv3_relu6"
@@ -149,17 +140,34 @@ class RecipeConfig:
 
 def run(config: RecipeConfig) -> None:
     """Runs what is not finished, and prints the table."""
+
+    def result(name: str, folder: Path) -> dict[str, Any]:
+        return (_run_peer if name in PEERS else _run_entry)(config, name, folder)
+
+    rows = finished(config.entries, Path(config.output), config.seed, result)
+    print_table(rows, title=f"{config.images:,} images")
+
+
+def finished(
+    entries: Sequence[str], output: Path, seed: int, result: Callable[[str, Path], dict[str, Any]]
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """The results of entries by name, with the minutes that each took; those that are there are not made again.
+
+    Args:
+        entries: their names.
+        output: holds a folder for each, with its `result.json`.
+        seed: of the entries.
+        result: of an entry that is to be made in a folder.
+    """
     rows = []
-    for name in config.entries:
-        path = Path(config.output) / f"{name}-{config.seed}" / "result.json"
+    for name in entries:
+        path = output / f"{name}-{seed}" / "result.json"
         if not path.is_file():
             started = time.monotonic()
-            of = _run_peer if name in PEERS else _run_entry
-            result = of(config, name, path.parent)
-            result["minutes"] = (time.monotonic() - started) / 60
-            write_atomically(path, json.dumps(result, indent=1))
+            made = result(name, path.parent)
+            write_atomically(path, json.dumps({**made, "minutes": (time.monotonic() - started) / 60}, indent=1))
         rows.append((name, json.loads(path.read_text())))
-    print_table(rows, title=f"{config.images:,} images")
+    return rows
 
 
 def print_table(rows: Sequence[tuple[str, Mapping[str, Any]]], *, title: str) -> None:
@@ -205,8 +213,8 @@ def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: A
     description = train(read_config(TrainConfig, preset, **options)).description
     assert description.subnet is not None
     metrics = score(open_predictor(folder), open_split(data, "val"))
-    plan = description.shipped_plan(description.subnet)
-    return _result(metrics.record, plan.layers, detection_tail(plan, description.postprocess, precision="uint8"))
+    plan, tail = shipped_work(description, description.subnet, precision="uint8")
+    return _result(metrics.record, plan.layers, tail)
 
 
 def _result(metrics: MetricsRecord, layers: Sequence[Layer], tail: DetectionTail) -> dict[str, Any]:
@@ -257,104 +265,8 @@ def _run_peer(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
             checkpoint.with_suffix(".new").rename(checkpoint)
             logger.info("peer: %d images, loss %.3f", (step + 1) * BATCH_SIZE, float(loss))
     ids = np.array([category.id for category in dataset.categories])
-    metrics = score(_PeerPredictor(peer.eval(), ids), open_split(config.data, "val"))
+    metrics = score(PeerPredictor(peer.eval(), ids), open_split(config.data, "val"))
     return _result(metrics.record, peer_layers(peer), peer_tail(peer, len(ids)))
-
-
-def build_peer(num_classes: int, dataset: CocoDataset) -> nn.Module:
-    """Torchvision's SSDLite from random weights, with default boxes down to the small objects of the data set."""
-    peer = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=num_classes + 1)
-    peer.anchor_generator = _default_boxes(dataset)
-    return peer.to(memory_format=torch.channels_last)
-
-
-def _default_boxes(dataset: CocoDataset) -> DefaultBoxGenerator:
-    """torchvision's, the least scale being that of the smallest twentieth of the training boxes."""
-    least = float(np.quantile(np.sqrt(dataset.box_sizes().prod(axis=1)), 0.05))
-    return DefaultBoxGenerator([[2, 3] for _ in range(6)], min_ratio=round(least, 2), max_ratio=0.95)
-
-
-def peer_anchors(dataset: CocoDataset) -> AnchorSizes:
-    """The peer's default boxes for each level."""
-    return tuple(tuple((w, h) for w, h in pairs.tolist()) for pairs in _default_boxes(dataset)._wh_pairs)
-
-
-class _PeerPredictor:
-    """The peer as the evaluator wants it.
-
-    Args:
-        peer: in eval mode.
-        ids: (C,) category id of each label.
-    """
-
-    input_size = (SIZE_PX, SIZE_PX)
-
-    def __init__(self, peer: nn.Module, ids: NDArray[np.int64]) -> None:
-        self._peer = peer
-        self._ids = ids
-
-    @torch.no_grad()
-    def predict(self, images: NDArray[np.uint8]) -> list[Detections]:
-        found = self._peer(list(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255))
-        return [
-            Detections(
-                boxes=one["boxes"][:100].numpy() / SIZE_PX,
-                scores=one["scores"][:100].numpy(),
-                category_ids=self._ids[one["labels"][:100].numpy() - 1],
-            )
-            for one in found
-        ]
-
-
-@torch.no_grad()
-def peer_layers(peer: nn.Module) -> list[Layer]:
-    """The peer's layers as the latency model reads them, batch norms folded, seen in one pass."""
-    activations = {nn.Hardswish: "hswish", nn.ReLU: "relu", nn.ReLU6: "relu6", nn.Hardsigmoid: "hsigmoid"}
-    found: list[dict[str, Any]] = []
-
-    def shape(features: Tensor) -> Shape:
-        return Shape(*features.shape[1:])
-
-    def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-        if isinstance(module, nn.Conv2d):
-            kind = "depthwise" if module.groups > 1 else "conv"
-            sizes = {"kernel_size": module.kernel_size[0], "stride": module.stride[0]}
-            found.append(
-                {"kind": kind, "input_shapes": (shape(inputs[0]),), "out_channels": module.out_channels, **sizes}
-            )
-        elif type(module) in activations:
-            found[-1]["activation"] = activations[type(module)]
-        elif isinstance(module, nn.AdaptiveAvgPool2d):
-            found.append({"kind": "pool", "input_shapes": (shape(inputs[0]),), "out_channels": output.shape[1]})
-        elif isinstance(module, SqueezeExcitation):
-            shapes = (shape(output), Shape(output.shape[1], 1, 1))
-            found.append({"kind": "multiply", "input_shapes": shapes, "out_channels": output.shape[1]})
-        elif isinstance(module, InvertedResidual) and module.use_res_connect:
-            found.append({"kind": "add", "input_shapes": (shape(output),) * 2, "out_channels": output.shape[1]})
-
-    hooks = [module.register_forward_hook(note) for module in peer.modules()]
-    peer.eval()([torch.zeros(3, SIZE_PX, SIZE_PX)])
-    for hook in hooks:
-        hook.remove()
-    return [
-        Layer(name=str(number), inputs=("",) * len(layer["input_shapes"]), **layer)
-        for number, layer in enumerate(found)
-    ]
-
-
-def peer_tail(peer: nn.Module, num_classes: int) -> DetectionTail:
-    """What would stand behind its layers in a uint8 file: the same ops as in ours, on its own anchors."""
-    generator = peer.anchor_generator
-    assert isinstance(generator, DefaultBoxGenerator)
-    per_cell = generator.num_anchors_per_location()
-    anchors = [count * cells**2 for count, cells in zip(per_cell, PEER_CELLS, strict=True)]
-    ops = [TailOp(name="images", kind="quantize", elements=3 * SIZE_PX**2)]
-    for width in (4, num_classes):
-        for count in anchors:
-            ops += [TailOp(name="level", kind=kind, elements=width * count) for kind in ("reshape", "dequantize")]
-        ops.append(TailOp(name="levels", kind="concat", elements=width * sum(anchors)))
-    ops.append(TailOp(name="scores", kind="sigmoid", elements=num_classes * sum(anchors)))
-    return DetectionTail(ops=tuple(ops), suppression=new_suppression(sum(anchors), num_classes, PostProcessConfig()))
 
 
 main = command("benchmark-recipe", "Train and compare the entries of the recipe.", RecipeConfig, run, presets="train")

@@ -37,7 +37,7 @@ from ofa_det.cli.command import command
 from ofa_det.data.splits import DataConfig
 from ofa_det.latency.pixel2 import pixel2_model
 from ofa_det.search.config import SearchConfig
-from ofa_det.search.costs import exact_costs
+from ofa_det.search.costs import MACS, exact_costs
 from ofa_det.search.nsga2 import NsgaConfig, explore
 from ofa_det.search.predictor import ApPredictor, Pretraining
 from ofa_det.search.problem import SearchProblem
@@ -71,7 +71,7 @@ def speed(config: SpeedConfig) -> None:
     genes = problem.coding.sample(np.random.default_rng(0), 64)
     costs = problem.table(genes)
     # Any AP will do: how long a prediction takes does not depend on it.
-    predictor = ApPredictor.fit(Pretraining(problem, seed=0), genes, costs, np.log(costs[:, 2]))
+    predictor = ApPredictor.fit(Pretraining(problem, seed=0), genes, costs, np.log(costs[:, MACS]))
     made_s, began = time.process_time() - began, time.process_time()
     visited, generations = 0, NsgaConfig(population=500, generations=50)
     while (took_s := time.process_time() - began) < VISIT_S:

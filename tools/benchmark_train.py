@@ -11,9 +11,10 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import torch
-from benchmark_recipe import SSDLITE, build_peer, peer_layers
+from benchmark_recipe import SSDLITE
 from lightning.fabric import Fabric
 from torch import nn
+from torchvision_peer import build_peer, peer_layers
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import OneSubnet
@@ -31,7 +32,7 @@ from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
-from ofa_det.training.loop import TrainingStep, new_optimizer
+from ofa_det.training.optimiser import TrainingStep, new_optimizer
 from ofa_det.training.schedule import ArithmeticPrecision, ScheduleConfig
 from ofa_det.training.state import WeightAverage
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from ofa_det.arch.classes import Category, ClassColumns, class_columns
 from ofa_det.arch.detector import DetectorConfig, shipped_plan
+from ofa_det.arch.levels import AnchorSizes
 from ofa_det.arch.plan import LayerPlan
+from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 
 
@@ -101,11 +103,36 @@ class ModelDescription:
                 "found 0; set --postprocess.score_threshold"
             )
 
+    @classmethod
+    def assumed(
+        cls,
+        space: SearchSpace,
+        *,
+        num_classes: int,
+        subnet: SubnetConfig | None = None,
+        anchor_sizes: AnchorSizes | None = None,
+    ) -> ModelDescription:
+        """What a search space tells of a model that was never trained, where only its cost counts.
+
+        Args:
+            space: of the model.
+            num_classes: named by their numbers, from 1.
+            subnet: the one architecture of a detector; None of a supernet.
+            anchor_sizes: by default the space's own, or SSDLite's where it leaves them to a data set.
+        """
+        sizes = anchor_sizes or space.own_anchors or space.stock_anchors()
+        return cls(
+            detector=DetectorConfig.of(space, num_classes=num_classes, anchor_sizes=sizes),
+            subnet=subnet,
+            categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, num_classes + 1)),
+            postprocess=PostProcessConfig(),
+        )
+
     @property
     def columns(self) -> ClassColumns:
-        """The score columns of its `.tflite` file."""
+        """The score columns of its `.tflite` file in the competition's numbering."""
         return class_columns(self.categories)
 
     def shipped_plan(self, subnet: SubnetConfig) -> LayerPlan:
-        """The layers of the `.tflite` file that a subnet becomes."""
+        """The layers of the `.tflite` file that a subnet becomes, in the competition's numbering of classes."""
         return shipped_plan(self.detector, len(self.columns), subnet)

@@ -13,6 +13,9 @@ from ofa_det.arch.subnet import BlockConfig, BlockKind
 T = TypeVar("T")
 Blocks = tuple[BlockConfig, ...]
 
+MOST_BLOCKS = 100
+"""Of a stage; a space comes from a file, and a number in it must not fill the memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenChoices:
@@ -66,6 +69,8 @@ class StageSpec:
     def __post_init__(self) -> None:
         for name in ("depths", "kernel_sizes", "expand_ratios"):
             check_choices(name, getattr(self, name))
+        if self.depths[-1] > MOST_BLOCKS:
+            raise ValueError(f"expected depths of up to {MOST_BLOCKS} blocks, found {list(self.depths)}")
         if any(size % 2 == 0 for size in self.kernel_sizes):
             raise ValueError(f"expected odd kernel_sizes, found {list(self.kernel_sizes)}")
         if not self.kinds or len(set(self.kinds)) != len(self.kinds):

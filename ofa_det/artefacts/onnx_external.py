@@ -17,8 +17,11 @@ _MESSAGES: Final[Mapping[str, Mapping[int, str]]] = {
 }
 _EXTERNAL_DATA, _DATA_LOCATION, _KEY, _VALUE = 13, 14, 1, 2
 _EXTERNAL = 1
-_VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
-_DEEPEST = 64
+_VARINT, _EIGHT_BYTES, _LENGTH, _GROUP, _GROUP_END, _FOUR_BYTES = range(6)
+_TAG_BITS = 0xFFFF_FFFF
+"""Of a tag; parsers drop what stands above."""
+_DEEPEST = 128
+"""Beyond the 100 levels that protobuf reads: a runtime must not follow a file to where this does not look."""
 
 
 def external_data(content: bytes) -> str | None:
@@ -48,14 +51,21 @@ def _locations(message: str, content: memoryview, depth: int) -> Iterator[str]:
 
 
 def _fields(content: memoryview) -> Iterator[tuple[int, memoryview | int]]:
-    """Number and value of each field of a protobuf message."""
-    position = 0
+    """Number and value of each number or length-delimited field of a protobuf message.
+
+    The others are passed over, and so is what stands in groups: parsers read past a field of another type than theirs.
+    """
+    position = groups = 0
     while position < len(content):
         tag, position = _varint(content, position)
-        kind = tag & 7
+        kind, number = tag & 7, (tag & _TAG_BITS) >> 3
+        if kind in (_GROUP, _GROUP_END):
+            groups += 1 if kind == _GROUP else -1
+            continue
         if kind == _VARINT:
             value, position = _varint(content, position)
-            yield tag >> 3, value
+            if not groups:
+                yield number, value
             continue
         if kind == _LENGTH:
             length, position = _varint(content, position)
@@ -65,7 +75,8 @@ def _fields(content: memoryview) -> Iterator[tuple[int, memoryview | int]]:
             raise ValueError(f"wire type {kind}")
         if position + length > len(content):
             raise ValueError("a field that is longer than its message")
-        yield tag >> 3, content[position : position + length]
+        if kind == _LENGTH and not groups:
+            yield number, content[position : position + length]
         position += length
 
 

@@ -8,8 +8,6 @@ from torchvision.ops import batched_nms, nms
 
 from ofa_det.arch.description import PostProcessConfig
 
-POSTPROCESS_OP = "TFLite_Detection_PostProcess"
-
 
 def postprocess(boxes: Tensor, scores: Tensor, config: PostProcessConfig) -> tuple[Tensor, Tensor, Tensor]:
     """Suppresses overlapping boxes.

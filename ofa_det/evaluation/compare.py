@@ -17,7 +17,7 @@ from ofa_det.evaluation.engines import CategoryMatches, category_matches
 from ofa_det.evaluation.front_plot import ScoredModel, front_plot
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
-from ofa_det.evaluation.predictors import open_predictor
+from ofa_det.evaluation.predictors import check_parallel, open_predictor
 from ofa_det.evaluation.resampling import Interval, bootstrap, permutation_p
 from ofa_det.evaluation.scoring import score
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
@@ -71,8 +71,7 @@ class CompareConfig:
             )
         if not 0 < self.confidence < 1:
             raise ValueError(f"expected confidence between 0 and 1, found {self.confidence}")
-        if self.workers < 0 or self.threads < 1:
-            raise ValueError(f"expected workers >= 0 and threads >= 1, found {self.workers} and {self.threads}")
+        check_parallel(self.workers, self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ofa_det.arch.classes import Category
 from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.files import write_json
-from ofa_det.data.frames import Frame, FrameSource, open_frames
+from ofa_det.data.frames import Frame, open_frames
 from ofa_det.data.images import stretch
 from ofa_det.detection.detections import Detections, Predictor
-from ofa_det.evaluation.pictures import draw_detections, write_picture
-from ofa_det.evaluation.predictors import model_categories, open_predictor
+from ofa_det.evaluation.drawing import default_output, open_writer
+from ofa_det.evaluation.predictors import check_parallel, model_categories, open_predictor
 from ofa_det.evaluation.scoring import coco_results
 from ofa_det.evaluation.side_by_side import SideBySide
-
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png")
-_CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +59,7 @@ class DetectConfig:
             raise ValueError(f"expected score_threshold in [0, 1], found {self.score_threshold}")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"expected limit >= 1, found {self.limit}")
-        if self.workers < 0 or self.threads < 1:
-            raise ValueError(f"expected workers >= 0 and threads >= 1, found {self.workers} and {self.threads}")
+        check_parallel(self.workers, self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +110,8 @@ def detect(config: DetectConfig, *, progress: bool = True) -> DetectResult:
         ValueError: not a detector or image that can be read, or an output that does not suit what is read.
     """
     source = open_frames([config.image] if isinstance(config.image, str) else list(config.image))
-    output = Path(config.output or _default_output(source))
-    writer = _writer(source, output)
+    output = Path(config.output or default_output(source))
+    writer = open_writer(source, output)
     predictor = open_predictor(
         config.model,
         accelerator=config.accelerator,
@@ -187,108 +181,3 @@ def _named(frame: Frame, detections: Detections, names: dict[int, str], score_th
         if shown
     ]
     return ImageDetections(image=frame.name, width=width, height=height, objects=tuple(objects), seconds=frame.seconds)
-
-
-class _Writer(Protocol):
-    """Draws detections as they come."""
-
-    def __enter__(self) -> object: ...
-
-    def __exit__(self, kind: object, *error: object) -> None: ...
-
-    def add(self, frame: Frame, detections: Detections, categories: Sequence[Category], threshold: float) -> None:
-        """Draws one image."""
-        ...
-
-
-class _NoPictures:
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        pass
-
-    def add(self, frame: Frame, detections: Detections, categories: Sequence[Category], threshold: float) -> None:
-        pass
-
-
-class _Pictures(_NoPictures):
-    """A file for each image: the output itself, or files in it."""
-
-    def __init__(self, source: FrameSource, output: Path) -> None:
-        self._targets: dict[str, deque[Path]] = {}
-        taken: set[Path] = set()
-        sources = {path.resolve() for path in source.paths}
-        for path in source.paths:
-            target = output if source.kind == "image" else _free(output / source.name(path), taken)
-            if target.resolve() in sources:
-                raise ValueError(f"expected an output apart from the images, found {target}; pass another --output")
-            self._targets.setdefault(source.name(path), deque()).append(target)
-
-    def add(self, frame: Frame, detections: Detections, categories: Sequence[Category], threshold: float) -> None:
-        picture = draw_detections(frame.image, detections, categories, score_threshold=threshold)
-        write_picture(self._targets[frame.name].popleft(), picture)
-
-
-def _free(path: Path, taken: set[Path]) -> Path:
-    """A .jpg that no other image has: `a.png` is `a.jpg`, or `a.png.jpg`, or `a.png.2.jpg`."""
-    names = [path.with_suffix(".jpg"), path.with_name(f"{path.name}.jpg")]
-    number = 2
-    while names[0] in taken:
-        names = names[1:] or [path.with_name(f"{path.name}.{number}.jpg")]
-        number += 1
-    taken.add(names[0])
-    return names[0]
-
-
-class _Video:
-    """A video file that appears when it is whole."""
-
-    def __init__(self, source: FrameSource, output: Path) -> None:
-        self._rate = source.rate()
-        self._output = output
-        self._temporary = output.with_name(f".{output.stem}.tmp{output.suffix}")
-        self._writer: cv2.VideoWriter | None = None
-
-    def __enter__(self) -> None:
-        self._output.parent.mkdir(parents=True, exist_ok=True)
-
-    def __exit__(self, kind: object, *error: object) -> None:
-        if self._writer is None:
-            return
-        self._writer.release()
-        if kind is None or kind is KeyboardInterrupt:
-            self._temporary.replace(self._output)
-        self._temporary.unlink(missing_ok=True)
-
-    def add(self, frame: Frame, detections: Detections, categories: Sequence[Category], threshold: float) -> None:
-        height, width = frame.image.shape[:2]
-        if self._writer is None:
-            codec = cv2.VideoWriter.fourcc(*_CODECS[self._output.suffix])
-            self._writer = cv2.VideoWriter(str(self._temporary), codec, self._rate, (width, height))
-            if not self._writer.isOpened():
-                raise ValueError(f"expected a folder to write the video to, found {self._output.parent}")
-        picture = draw_detections(frame.image, detections, categories, score_threshold=threshold)
-        self._writer.write(picture[..., ::-1])
-
-
-def _default_output(source: FrameSource) -> str:
-    return {"image": "runs/detections.jpg", "images": "runs/detections"}.get(source.kind, "runs/detections.mp4")
-
-
-def _writer(source: FrameSource, output: Path) -> _Writer:
-    if output.suffix == ".json":
-        return _NoPictures()
-    if source.kind == "image":
-        if output.suffix not in PICTURE_SUFFIXES:
-            raise ValueError(f"expected a picture ending in .jpg or .png, or a .json file, found {output}")
-        return _Pictures(source, output)
-    if source.kind == "images":
-        if output.suffix in (*PICTURE_SUFFIXES, *_CODECS) or output.is_file():
-            raise ValueError(f"expected a folder or a .json file for several images, found {output}")
-        return _Pictures(source, output)
-    if output.suffix not in _CODECS:
-        raise ValueError(f"expected a video ending in .mp4 or .avi, or a .json file, found {output}")
-    if source.paths and output.resolve() == source.paths[0].resolve():
-        raise ValueError(f"expected an output apart from the video, found {output}; pass another --output")
-    return _Video(source, output)

@@ -59,7 +59,7 @@ def box_metrics(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, 
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryMatches:
-    """What becomes of the detections of one category, at each of T IoU thresholds; up to 100 on an image.
+    """What becomes of the detections of one category, at each of T IoU thresholds.
 
     Args:
         category_id: of which.
@@ -79,13 +79,14 @@ class CategoryMatches:
 
 
 def category_matches(
-    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]
+    ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], *, most: int = 100
 ) -> tuple[CategoryMatches, ...]:
     """Matches detections with objects by COCO's rules, for objects of all sizes.
 
     Args:
         ground_truth: as of `box_metrics`.
         results: as of `box_metrics`.
+        most: detections of a category on an image that count, the best.
 
     Returns:
         One for each category, in ascending order of id.
@@ -93,6 +94,7 @@ def category_matches(
     evaluation = _fast(ground_truth, results)
     evaluation.params.area_rng = [[0.0, 1e10]]
     evaluation.params.area_rng_lbl = ["all"]
+    evaluation.params.max_dets = [most]
     evaluation.evaluate()
     by_category: dict[int, list[dict[str, Any]]] = {}
     for entry in evaluation.eval_imgs:

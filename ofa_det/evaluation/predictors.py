@@ -41,8 +41,7 @@ def open_predictor(
         ValueError: not a detector that can be run, or a number out of its range.
     """
     path = Path(path)
-    if workers < 0:
-        raise ValueError(f"expected workers >= 0, found {workers}")
+    check_parallel(workers, threads)
     if not path.exists():
         raise FileNotFoundError(f"expected a run folder, .onnx or .tflite file, found nothing at {path}")
     change = postprocess or PostProcessChange()
@@ -55,6 +54,16 @@ def open_predictor(
     if count == 1:
         return first
     return SideBySide([first, *(_open_file(path, change, threads) for _ in range(count - 1))])
+
+
+def check_parallel(workers: int, threads: int) -> None:
+    """Refuses numbers of workers and of threads that there cannot be.
+
+    Raises:
+        ValueError: naming both.
+    """
+    if workers < 0 or threads < 1:
+        raise ValueError(f"expected workers >= 0 and threads >= 1, found {workers} and {threads}")
 
 
 def _open_file(path: Path, postprocess: PostProcessChange, threads: int) -> Predictor:

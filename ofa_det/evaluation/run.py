@@ -22,7 +22,7 @@ from ofa_det.evaluation.engines import Engine
 from ofa_det.evaluation.holdout import augmentation_of, divided_as_trained, open_trained_on
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
-from ofa_det.evaluation.predictors import open_predictor
+from ofa_det.evaluation.predictors import check_parallel, open_predictor
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.accelerator import checked_accelerator
@@ -68,8 +68,7 @@ class EvaluateConfig:
     engine: Engine = "hotcoco"
 
     def __post_init__(self) -> None:
-        if self.workers < 0 or self.threads < 1:
-            raise ValueError(f"expected workers >= 0 and threads >= 1, found {self.workers} and {self.threads}")
+        check_parallel(self.workers, self.threads)
         if self.calibration_images < 2:
             raise ValueError(f"expected calibration_images >= 2, found {self.calibration_images}")
 

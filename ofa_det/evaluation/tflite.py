@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessChange
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.detection.detections import Detections
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.detection.preprocessing import PIXEL_MEAN, normalise_array
 from ofa_det.evaluation.one_by_one import OneByOne
 from ofa_det.evaluation.tflite_settings import with_postprocess

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from ofa_det.arch.description import PostProcessConfig
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, op_attributes, write_attributes
 from ofa_det.artefacts.tflite_content import read_tables, write_tables
 from ofa_det.detection.box_coder import CODE_WEIGHTS, TF_BOX_ORDER
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 
 TF_BOX_SCALES = tuple(CODE_WEIGHTS[index] for index in TF_BOX_ORDER)
@@ -62,8 +61,13 @@ def append_postprocess(
         graph.add_tensor(POSTPROCESS_OP if index == 0 else f"{POSTPROCESS_OP}:{index}", shape)
         for index, shape in enumerate([(1, rows, 4), (1, rows), (1, rows), (1,)])
     ]
-    attributes = _attributes(graph.shape(scores)[2], config, max_classes_per_detection, box_scales)
-    graph.add_custom_op(POSTPROCESS_OP, [box_codes, scores, anchor_tensor], detections, attributes)
+    attributes = op_attributes(
+        config,
+        num_classes=graph.shape(scores)[2],
+        box_scales=box_scales,
+        max_classes_per_detection=max_classes_per_detection,
+    )
+    graph.add_custom_op(POSTPROCESS_OP, [box_codes, scores, anchor_tensor], detections, write_attributes(attributes))
     graph.outputs = detections
     return graph.to_bytes()
 
@@ -104,35 +108,6 @@ def _halves(outputs: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     if not outputs or len(outputs) % 2:
         raise ValueError(f"expected box codes and logits of each level, found {len(outputs)} outputs")
     return outputs[: len(outputs) // 2], outputs[len(outputs) // 2 :]
-
-
-def _attributes(
-    num_classes: int, config: PostProcessConfig, max_classes_per_detection: int, box_scales: Sequence[float]
-) -> bytes:
-    """The op's options as a flexbuffer map."""
-    y_scale, x_scale, h_scale, w_scale = box_scales
-    integers = {
-        "max_detections": config.max_detections,
-        "max_classes_per_detection": max_classes_per_detection,
-        "detections_per_class": config.detections_per_class,
-        "num_classes": num_classes,
-    }
-    floats = {
-        "nms_score_threshold": config.score_threshold,
-        "nms_iou_threshold": config.iou_threshold,
-        "y_scale": y_scale,
-        "x_scale": x_scale,
-        "h_scale": h_scale,
-        "w_scale": w_scale,
-    }
-    builder = flexbuffers.Builder()
-    with builder.Map():
-        for key, integer in integers.items():
-            builder.Int(key, integer)
-        for key, number in floats.items():
-            builder.Float(key, number)
-        builder.Bool("use_regular_nms", config.regular_nms)
-    return bytes(builder.Finish())
 
 
 class _GraphEditor:

@@ -13,7 +13,7 @@ from ofa_det.arch.classes import ClassColumns, label_columns
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import shipped_plan
 from ofa_det.artefacts.manifest import LayerNoiseEntry, QuantizationEntry, TensorEntry
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.evaluation.tflite_raw import RAW_OUTPUTS
 from ofa_det.export.conversion import convert
 from ofa_det.export.converted import ConvertedModel, Recipe

@@ -6,7 +6,6 @@ costs is measured apart, on the op alone, since random weights say nothing of ho
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,9 +18,7 @@ import numpy.typing as npt
 from scipy.stats import spearmanr
 from tqdm import tqdm
 
-from ofa_det.arch.classes import Category
-from ofa_det.arch.description import ModelDescription, PostProcessConfig
-from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
@@ -30,22 +27,16 @@ from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.records import write_record
 from ofa_det.latency.calibrated_range import CalibratedRange
 from ofa_det.latency.calibrated_table import TABLE_FILE, CalibratedTable, HeldOut
+from ofa_det.latency.calibration_design import design
 from ofa_det.latency.calibration_device import CalibrationDevice, open_device
-from ofa_det.latency.features import FEATURES, POSTPROCESSING, FloatArray, network_features
-from ofa_det.latency.fitting import CostPrior, FittedCosts, TimedNetworks, fit
+from ofa_det.latency.calibration_fit import NO_CANDIDATES, detector_features, fit_costs
+from ofa_det.latency.features import FEATURES
 from ofa_det.latency.host import Clock
 from ofa_det.latency.latencies import Precision
 from ofa_det.latency.op_files import detector_file
-from ofa_det.latency.postprocessing import PostprocessingLaw, detection_tail
 from ofa_det.latency.postprocessing_timing import measure_law
 
 MEASUREMENTS_FILE: Final = "measurements.jsonl"
-# In the measured detectors no score is a candidate: what candidates cost is the law's to say.
-_NO_CANDIDATES: Final = PostProcessConfig(score_threshold=1.0)
-_CANDIDATES_OF_DESIGN: Final = 8
-# Orders of magnitude for any core, as the Pixel 2's float32; the fit scales them first.
-_PRIOR_COSTS: Final = (0.125, 1.5, 0.15, 0.2, 0.2, 0.2, 0.8, 0.7, 0.7, 0.5, 0.01, 1.0)
-_PRIOR_SIGMA: Final = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,13 +149,13 @@ def calibrate_latency(config: CalibrateLatencyConfig, *, progress: bool = True) 
         return known[name]
 
     law = measure_law(device, timed)
-    fitted_subnets, held_out = design(description, config.networks, config.held_out, seed=config.seed)
-    plans = [description.shipped_plan(subnet) for subnet in (*fitted_subnets, *held_out)]
-    bar = tqdm(zip((*fitted_subnets, *held_out), plans, strict=True), total=len(plans), disable=not progress)
+    fitted, held_out = design(description, config.networks, config.held_out, seed=config.seed)
+    subnets, split = (*fitted, *held_out), len(fitted)
+    plans = [description.shipped_plan(subnet) for subnet in subnets]
+    bar = tqdm(zip(subnets, plans, strict=True), total=len(plans), disable=not progress)
     measured = [timed(str(subnet), partial(_measured_ms, device, plan, config)) for subnet, plan in bar]
     latencies = np.array(measured)
     features = np.array([detector_features(plan, law, config.precision) for plan in plans])
-    split = len(fitted_subnets)
     costs = fit_costs(features[:split], latencies[:split])
     predicted = features @ costs
     table = CalibratedTable(
@@ -183,106 +174,18 @@ def calibrate_latency(config: CalibrateLatencyConfig, *, progress: bool = True) 
         held_out=_held_out(predicted[split:], latencies[split:]),
     )
     write_record(output / TABLE_FILE, table)
-    subnets = [
-        MeasuredSubnet(subnet=subnet, measured_ms=measured, predicted_ms=ms, held_out=i >= split)
-        for i, (subnet, measured, ms) in enumerate(
-            zip((*fitted_subnets, *held_out), latencies.tolist(), predicted.tolist(), strict=True)
-        )
-    ]
-    return Calibration(table=table, subnets=tuple(subnets), path=output / TABLE_FILE)
-
-
-def design(
-    description: ModelDescription, networks: int, held_out: int, *, seed: int
-) -> tuple[tuple[SubnetConfig, ...], tuple[SubnetConfig, ...]]:
-    """Subnets to fit to, and random others to check on.
-
-    To the smallest and largest of each resolution are added, one at a time, those of random candidates that the ones
-    chosen so far tell least of: of the greatest variance of a linear fit to the shares of features (D-optimal).
-
-    Args:
-        description: of the detector.
-        networks: how many to fit to.
-        held_out: how many to check on.
-        seed: of the candidates.
-    """
-    space = description.detector.space
-    rng = random.Random(seed)
-    # At least two in every three are left to the criterion.
-    ends = [end(r) for r in space.resolutions for end in (space.smallest, space.largest)]
-    chosen = list(dict.fromkeys(ends))[: max(2, networks // 3)]
-    pool = dict.fromkeys(_sample(description, rng) for _ in range(_CANDIDATES_OF_DESIGN * networks))
-    checked = tuple(subnet for subnet in pool if subnet not in chosen)[:held_out]
-    candidates = [subnet for subnet in pool if subnet not in chosen and subnet not in checked]
-    if len(checked) < held_out or len(candidates) + len(chosen) < networks:
-        raise ValueError(
-            f"expected a space of more than {networks + held_out} subnets, found {len(pool)} in as many draws; lower "
-            "--networks and --held_out"
-        )
-    rows = np.array([_share(description, subnet) for subnet in (*chosen, *candidates)])
-    rows /= np.maximum(np.abs(rows).max(axis=0), 1e-12)
-    information = 1e-6 * np.eye(rows.shape[1]) + rows[: len(chosen)].T @ rows[: len(chosen)]
-    waiting = list(range(len(chosen), len(rows)))
-    while len(chosen) < networks:
-        inverse = np.linalg.inv(information)
-        variances = np.einsum("ij,jk,ik->i", rows[waiting], inverse, rows[waiting])
-        best = waiting.pop(int(np.argmax(variances)))
-        information += np.outer(rows[best], rows[best])
-        chosen.append(candidates[best - len(rows) + len(candidates)])
-    return tuple(chosen), checked
-
-
-def detector_features(plan: LayerPlan, law: PostprocessingLaw, precision: Precision) -> FloatArray:
-    """The features of a measured detector: (len(FEATURES),)."""
-    features = network_features(plan.layers)
-    tail = detection_tail(plan, _NO_CANDIDATES, precision=precision, candidates=0)
-    features[POSTPROCESSING] = law.tail_ms(tail)
-    return features
-
-
-def fit_costs(features: FloatArray, latencies_ms: npt.NDArray[np.float64]) -> FloatArray:
-    """Costs (len(FEATURES),) of one device and runtime.
-
-    Args:
-        features: (N, len(FEATURES)) of the measured networks.
-        latencies_ms: (N,).
-    """
-    runtime = "measured"
-    # Post-processing is in the device's own ms already.
-    rough = np.array(_PRIOR_COSTS)
-    others = np.delete(np.arange(len(FEATURES)), POSTPROCESSING)
-    network_ms = np.maximum(latencies_ms - features[:, POSTPROCESSING], 0.1 * latencies_ms)
-    rough[others] *= np.median(network_ms / (features[:, others] @ rough[others]))
-    timed = TimedNetworks(
-        features=features,
-        latencies_ms=latencies_ms,
-        runtimes=(runtime,) * len(features),
-        networks=tuple(map(str, range(len(features)))),
-        families=("measured",) * len(features),
+    rows = zip(subnets, measured, predicted.tolist(), strict=True)
+    found = tuple(
+        MeasuredSubnet(subnet=subnet, measured_ms=ms, predicted_ms=predicted_ms, held_out=number >= split)
+        for number, (subnet, ms, predicted_ms) in enumerate(rows)
     )
-    prior = CostPrior(
-        costs=tuple(rough.tolist()),
-        peak_gmacs_per_s=1e6,  # Many networks of one device need no bound.
-        fastest_runtime=runtime,
-        sigma=_PRIOR_SIGMA,
-        kernel_sigma=_PRIOR_SIGMA,
-        ordered_kernels=False,
-    )
-    fitted: FittedCosts = fit(timed, prior)
-    return fitted.costs
+    return Calibration(table=table, subnets=found, path=output / TABLE_FILE)
 
 
 def _description(config: CalibrateLatencyConfig) -> ModelDescription:
     if config.supernet is not None:
         return replace(read_description(config.supernet), subnet=None)
-    space = read_space(config.space)
-    sizes = space.own_anchors or space.stock_anchors()
-    return ModelDescription(
-        detector=DetectorConfig.of(space, num_classes=config.num_classes, anchor_sizes=sizes),
-        subnet=None,
-        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, config.num_classes + 1)),
-        postprocess=PostProcessConfig(),
-    )
+    return ModelDescription.assumed(read_space(config.space), num_classes=config.num_classes)
 
 
 def _identity(config: CalibrateLatencyConfig, device: CalibrationDevice) -> dict[str, object]:
@@ -298,18 +201,8 @@ def _identity(config: CalibrateLatencyConfig, device: CalibrationDevice) -> dict
     }
 
 
-def _sample(description: ModelDescription, rng: random.Random) -> SubnetConfig:
-    space = description.detector.space
-    return space.sample(rng, rng.choice(space.resolutions))
-
-
-def _share(description: ModelDescription, subnet: SubnetConfig) -> FloatArray:
-    features = network_features(description.shipped_plan(subnet).layers)
-    return features / float(features @ np.array(_PRIOR_COSTS))
-
-
 def _measured_ms(device: CalibrationDevice, plan: LayerPlan, config: CalibrateLatencyConfig) -> float:
-    return device.median_ms(detector_file(plan, _NO_CANDIDATES, precision=config.precision, seed=config.seed))
+    return device.median_ms(detector_file(plan, NO_CANDIDATES, precision=config.precision, seed=config.seed))
 
 
 def _held_out(predicted: npt.NDArray[np.float64], measured: npt.NDArray[np.float64]) -> HeldOut:

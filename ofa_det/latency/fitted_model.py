@@ -9,11 +9,12 @@ from math import hypot
 from typing import Final
 
 from ofa_det.arch.layers import Layer
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.latency.calibrated_range import CalibratedRange
 from ofa_det.latency.features import POSTPROCESSING, layer_features
 from ofa_det.latency.fitting import FittedCosts
 from ofa_det.latency.latencies import Estimate, LatencyPrediction, LayerLatency, Precision
-from ofa_det.latency.postprocessing import POSTPROCESS_OP, DetectionTail, PostprocessingLaw, Suppression
+from ofa_det.latency.postprocessing import DetectionTail, PostprocessingLaw, Suppression
 
 _KIND_NAMES: Final = {
     "reshape": "RESHAPE",

@@ -7,159 +7,25 @@ own as the converter has it, and behind the last layer come the ops of `Detectio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from math import prod
-from typing import Any, Final
+from typing import Final
 
-import flatbuffers
 import numpy as np
-import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import flexbuffers
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import Layer, Shape
 from ofa_det.arch.plan import IMAGES, LayerPlan
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, op_attributes, write_attributes
+from ofa_det.latency.graph_writer import Array, GraphWriter, quantization
 from ofa_det.latency.latencies import Precision
-from ofa_det.latency.postprocessing import POSTPROCESS_OP
 
-_FILE_IDENTIFIER: Final = b"TFL3"
-_SCALE: Final = 0.05  # Of every 8-bit activation: how large the numbers are costs nothing.
-_WEIGHT_SCALE: Final = 0.01
 _FUSED: Final = {
     "relu": schema.ActivationFunctionType.RELU,
     "relu6": schema.ActivationFunctionType.RELU6,
     "hsigmoid": schema.ActivationFunctionType.RELU6,  # of the convolution; a product with 1/6 follows
 }
-_CODE_SCALES: Final = {"y_scale": 10.0, "x_scale": 10.0, "h_scale": 5.0, "w_scale": 5.0}
-
-Array = npt.NDArray[Any]
-
-
-@dataclass(kw_only=True)
-class GraphWriter:
-    """Appends ops to the one graph of a `.tflite` file.
-
-    Args:
-        precision: float32, or uint8 for int8 activations and weights.
-        seed: of the weights.
-    """
-
-    precision: Precision = "float32"
-    seed: int = 0
-    _model: Any = field(default_factory=schema.ModelT, init=False)
-    _graph: Any = field(default_factory=schema.SubGraphT, init=False)
-    _codes: dict[tuple[int, str], int] = field(default_factory=dict, init=False)
-
-    def __post_init__(self) -> None:
-        self._rng = np.random.default_rng(self.seed)
-        self._model.version, self._model.subgraphs, self._model.operatorCodes = 3, [self._graph], []
-        self._model.buffers = [schema.BufferT()]  # Buffer 0 is the empty one of computed tensors.
-        self._graph.tensors, self._graph.operators, self._graph.inputs, self._graph.outputs = [], [], [], []
-
-    @property
-    def quantized(self) -> bool:
-        """Whether activations are 8 bits wide."""
-        return self.precision == "uint8"
-
-    def shape(self, tensor: int) -> tuple[int, ...]:
-        """Of a tensor."""
-        return tuple(self._graph.tensors[tensor].shape)
-
-    def name(self, tensor: int) -> str:
-        """Of a tensor."""
-        return str(self._graph.tensors[tensor].name)
-
-    def tensor(self, name: str, shape: Sequence[int], *, kind: int | None = None) -> int:
-        """Appends a computed tensor, of the network's precision unless `kind` says another."""
-        byte = schema.TensorType.INT8 if self.quantized else schema.TensorType.FLOAT32
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, [int(side) for side in shape], byte if kind is None else kind
-        if tensor.type in (schema.TensorType.INT8, schema.TensorType.UINT8):
-            zero_point = 128 if tensor.type == schema.TensorType.UINT8 else 0
-            tensor.quantization = _quantization([_SCALE], [zero_point])
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def input(self, name: str, shape: Sequence[int], *, kind: int | None = None) -> int:
-        """Appends an input of the graph."""
-        self._graph.inputs.append(self.tensor(name, shape, kind=kind))
-        return int(self._graph.inputs[-1])
-
-    def constant(self, name: str, values: Array, quantization: Any = None) -> int:
-        """Appends a tensor with content: float32, int8 or int32."""
-        buffer = schema.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
-        self._model.buffers.append(buffer)
-        kinds = {"float32": schema.TensorType.FLOAT32, "int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
-        tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.type = name, list(values.shape), kinds[values.dtype.name]
-        tensor.buffer, tensor.quantization = len(self._model.buffers) - 1, quantization
-        self._graph.tensors.append(tensor)
-        return len(self._graph.tensors) - 1
-
-    def weights(self, name: str, shape: Sequence[int], channel_axis: int) -> tuple[int, int]:
-        """Appends weights and bias, drawn at random."""
-        channels = shape[channel_axis]
-        if not self.quantized:
-            values = self._rng.normal(0, prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
-            return self.constant(name, values), self.constant(f"{name}/bias", np.zeros(channels, np.float32))
-        values = self._rng.integers(-127, 128, shape).astype(np.int8)
-        per_channel = _quantization([_WEIGHT_SCALE] * channels, [0] * channels, channel_axis)
-        of_bias = _quantization([_WEIGHT_SCALE * _SCALE] * channels, [0] * channels)
-        bias = self.constant(f"{name}/bias", np.zeros(channels, np.int32), of_bias)
-        return self.constant(name, values, per_channel), bias
-
-    def op(
-        self,
-        code: str,
-        inputs: Sequence[int],
-        outputs: Sequence[int],
-        options: Any = None,
-        *,
-        custom: str = "",
-        attributes: bytes = b"",
-    ) -> int:
-        """Appends an op; gives its first output."""
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._code(getattr(schema.BuiltinOperator, code), custom)
-        operator.inputs, operator.outputs = list(inputs), list(outputs)
-        if options is not None:
-            operator.builtinOptions = options
-            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
-        if attributes:
-            operator.customOptions = np.frombuffer(attributes, np.uint8)
-        self._graph.operators.append(operator)
-        return int(outputs[0])
-
-    def finish(self, outputs: Sequence[int]) -> bytes:
-        """The flatbuffer with these outputs."""
-        self._graph.outputs = list(outputs)
-        builder = flatbuffers.Builder(1 << 20)
-        builder.Finish(self._model.Pack(builder), _FILE_IDENTIFIER)
-        return bytes(builder.Output())
-
-    def _code(self, builtin: int, custom: str) -> int:
-        key = (builtin, custom)
-        if key not in self._codes:
-            code = schema.OperatorCodeT()
-            code.builtinCode, code.customCode = builtin, custom or None
-            code.deprecatedBuiltinCode = min(builtin, schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
-            # The newest version that reads int8 in each op of this module; float does not mind.
-            code.version = 1 if custom else _VERSIONS.get(builtin, 2)
-            self._model.operatorCodes.append(code)
-            self._codes[key] = len(self._model.operatorCodes) - 1
-        return self._codes[key]
-
-
-_VERSIONS: Final = {
-    schema.BuiltinOperator.CONV_2D: 3,
-    schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
-    schema.BuiltinOperator.FULLY_CONNECTED: 4,
-    schema.BuiltinOperator.HARD_SWISH: 1,
-    schema.BuiltinOperator.RESHAPE: 1,
-    schema.BuiltinOperator.QUANTIZE: 2,
-}
+_BOX_SCALES: Final = (10.0, 10.0, 5.0, 5.0)
 
 
 def network_file(layers: Sequence[Layer], *, precision: Precision, seed: int = 0) -> bytes:
@@ -257,7 +123,7 @@ def _append_layer(writer: GraphWriter, layer: Layer, inputs: list[int]) -> int:
     if layer.activation == "hswish":
         return writer.op("HARD_SWISH", [output], [activated], schema.HardSwishOptionsT())
     sixth = np.array(1 if writer.quantized else 1 / 6, np.int8 if writer.quantized else np.float32)
-    factor = writer.constant(f"{layer.name}/sixth", sixth, _quantization([1 / 6], [0]) if writer.quantized else None)
+    factor = writer.constant(f"{layer.name}/sixth", sixth, quantization([1 / 6], [0]) if writer.quantized else None)
     return writer.op("MUL", [output, factor], [activated], schema.MulOptionsT())
 
 
@@ -337,27 +203,10 @@ def _append_postprocess(
     shapes = [(1, config.max_detections, 4), (1, config.max_detections), (1, config.max_detections), (1,)]
     floats = schema.TensorType.FLOAT32
     outputs = [writer.tensor(f"{POSTPROCESS_OP}:{i}", shape, kind=floats) for i, shape in enumerate(shapes)]
-    builder = flexbuffers.Builder()
-    with builder.Map():
-        builder.Int("max_detections", config.max_detections)
-        builder.Int("max_classes_per_detection", 1)
-        builder.Int("detections_per_class", config.detections_per_class)
-        builder.Int("num_classes", writer.shape(scores)[2])
-        builder.Bool("use_regular_nms", config.regular_nms)
-        builder.Float("nms_score_threshold", config.score_threshold)
-        builder.Float("nms_iou_threshold", config.iou_threshold)
-        for key, scale in _CODE_SCALES.items():
-            builder.Float(key, scale)
+    attributes = op_attributes(config, num_classes=writer.shape(scores)[2], box_scales=_BOX_SCALES)
     inputs = [boxes, scores, writer.constant("anchors", anchors)]
-    writer.op("CUSTOM", inputs, outputs, custom=POSTPROCESS_OP, attributes=bytes(builder.Finish()))
+    writer.op("CUSTOM", inputs, outputs, custom=POSTPROCESS_OP, attributes=write_attributes(attributes))
     return outputs
-
-
-def _quantization(scales: Sequence[float], zero_points: Sequence[int], axis: int = 0) -> Any:
-    quantization = schema.QuantizationParametersT()
-    quantization.scale, quantization.zeroPoint = list(scales), list(zero_points)
-    quantization.quantizedDimension = axis
-    return quantization
 
 
 def _nhwc(shape: Shape) -> tuple[int, int, int, int]:

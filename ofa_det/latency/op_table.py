@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ofa_det.artefacts.files import write_atomically
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.latency.latencies import LatencyPrediction, MeasuredLatency
-from ofa_det.latency.postprocessing import POSTPROCESS_OP
 
 CSV_FILE = "ops.csv"
 PICTURE_FILE = "ops.png"

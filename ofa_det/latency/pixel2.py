@@ -16,8 +16,9 @@ from ofa_det.arch.plan import LayerPlan
 from ofa_det.latency.calibrated_range import CalibratedRange
 from ofa_det.latency.features import POSTPROCESSING, FloatArray, network_features
 from ofa_det.latency.fitted_model import ErrorBasis, FittedLatencyModel
-from ofa_det.latency.fitting import CostPrior, FittedCosts, LeaveOneOut, TimedNetworks, fit, leave_one_out
+from ofa_det.latency.fitting import CostPrior, FittedCosts, TimedNetworks, fit
 from ofa_det.latency.latencies import Precision
+from ofa_det.latency.leaving_out import LeaveOneOut, leave_one_out
 from ofa_det.latency.postprocessing import HOST_LAW, detection_tail
 from ofa_det.latency.published_detectors import (
     PIXEL2_OVER_PIXEL1,

@@ -18,12 +18,11 @@ from scipy.optimize import nnls
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import Shape
 from ofa_det.arch.plan import LayerPlan
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.latency.features import FloatArray
 from ofa_det.latency.latencies import Precision
 
 TailKind = Literal["reshape", "concat", "quantize", "dequantize", "sigmoid"]
-
-POSTPROCESS_OP: Final = "TFLite_Detection_PostProcess"
 
 CANDIDATES_PER_ANCHOR: Final = 2.0
 """Scores above the threshold for each anchor, over all classes, where nobody has counted them.

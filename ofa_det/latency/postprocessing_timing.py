@@ -9,7 +9,8 @@ from typing import Final, Protocol
 from ai_edge_litert import schema_py_generated as schema
 
 from ofa_det.arch.description import PostProcessConfig
-from ofa_det.latency.op_files import GraphWriter, postprocess_file
+from ofa_det.latency.graph_writer import GraphWriter
+from ofa_det.latency.op_files import postprocess_file
 from ofa_det.latency.postprocessing import PostprocessingLaw, Suppression
 
 ANCHORS: Final = (600, 3000)

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ofa_det.arch.classes import Category
-from ofa_det.arch.description import ModelDescription, PostProcessConfig
-from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
@@ -169,14 +167,7 @@ def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     )
     space = read_space(config.space)
     check_subnet(subnet, space, of=config.space)
-    description = ModelDescription(
-        detector=DetectorConfig.of(
-            space, num_classes=COCO_CLASSES, anchor_sizes=space.own_anchors or space.stock_anchors()
-        ),
-        subnet=subnet,
-        categories=tuple(Category(id=id_, name=str(id_)) for id_ in range(1, COCO_CLASSES + 1)),
-        postprocess=PostProcessConfig(),
-    )
+    description = ModelDescription.assumed(space, num_classes=COCO_CLASSES, subnet=subnet)
     return _of_description(description, subnet, config.precision)
 
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from ai_edge_litert import schema_py_generated as schema
-from flatbuffers import flexbuffers
 
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer, LayerKind, Shape
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, read_attributes
 from ofa_det.artefacts.tflite_content import op_name, read_tables
 from ofa_det.latency.latencies import Precision
 from ofa_det.latency.postprocessing import (
-    POSTPROCESS_OP,
     DetectionTail,
     Suppression,
     TailKind,
@@ -172,7 +171,7 @@ class _GraphReader:
         """The attributes of the post-processing op; those that a file leaves out have the kernel's defaults."""
         found = {}
         if op.customOptions is not None and len(op.customOptions):
-            found = flexbuffers.GetRoot(bytearray(bytes(op.customOptions))).AsMap.Value
+            found = read_attributes(op)
         postprocess = PostProcessConfig(
             score_threshold=min(1.0, max(0.0, float(found.get("nms_score_threshold", 0.0)))),
             iou_threshold=min(1.0, max(0.0, float(found.get("nms_iou_threshold", 0.6)))),

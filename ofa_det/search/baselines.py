@@ -11,6 +11,7 @@ import numpy as np
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.stages import StageSpec
 from ofa_det.arch.subnet import BlockConfig, SubnetConfig
+from ofa_det.search.costs import AT_MOST, MACS
 from ofa_det.search.genes import FloatArray, Genes
 from ofa_det.search.nsga2 import NsgaConfig, explore
 from ofa_det.search.problem import SearchProblem
@@ -51,13 +52,13 @@ def controls(problem: SearchProblem, *, seed: int) -> Mapping[float, SubnetConfi
     start = coding.encode(problem.space.smallest(px) for px in problem.space.resolutions)
 
     def macs(genes: Genes, costs: FloatArray) -> FloatArray:
-        return costs[:, 2]
+        return costs[:, MACS]
 
     visited = explore(problem, macs, start, config=_SEARCH, rng=np.random.default_rng(seed))
     found = {}
     for cap_ms in problem.caps_ms:
-        under = np.flatnonzero((visited.costs[:, 1] <= cap_ms) & problem.kept(visited.costs, cap_ms))
-        largest = under[np.argsort(-visited.costs[under, 2], kind="stable")]
+        under = np.flatnonzero((visited.costs[:, AT_MOST] <= cap_ms) & problem.kept(visited.costs, cap_ms))
+        largest = under[np.argsort(-visited.costs[under, MACS], kind="stable")]
         subnets = (coding.decode(visited.genes[index : index + 1])[0] for index in largest)
         found[cap_ms] = _enlarged(problem, next(s for s in subnets if _keeps(problem, s, cap_ms)), cap_ms)
     return found
@@ -121,8 +122,8 @@ def _enlarged(problem: SearchProblem, subnet: SubnetConfig, cap_ms: float) -> Su
     """The end of single steps up, each to the most multiply-accumulates that still keep the cap."""
     while larger := sorted(problem.space.larger_neighbours(subnet)):
         costs = problem.table(problem.coding.encode(larger))
-        order = np.argsort(-costs[:, 2], kind="stable").tolist()
-        promising = (larger[i] for i in order if costs[i, 1] <= cap_ms * _INTERPOLATED)
+        order = np.argsort(-costs[:, MACS], kind="stable").tolist()
+        promising = (larger[i] for i in order if costs[i, AT_MOST] <= cap_ms * _INTERPOLATED)
         better = next((s for s in promising if _keeps(problem, s, cap_ms)), None)
         if better is None or problem.costs(better).macs <= problem.costs(subnet).macs:
             return subnet

@@ -12,8 +12,7 @@ from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.stages import Blocks, StageSpec
 from ofa_det.arch.subnet import SubnetConfig
-from ofa_det.latency.model import LatencyModel
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, shipped_work
 from ofa_det.search.file_size import int8_file_bytes
 from ofa_det.search.genes import FloatArray, GeneCoding, Genes
 
@@ -36,6 +35,12 @@ class Costs(NamedTuple):
     file_bytes: float
 
 
+LATENCY, AT_MOST, MACS, PARAMETERS, _ = range(len(Costs._fields))
+"""Columns of a table of costs, a row a subnet: the fields of `Costs`."""
+
+LIMITED: Final = slice(MACS, None)
+"""The columns that limits are of."""
+
 _PATH_POINTS: Final = 16
 
 CostsOf = Callable[[SubnetConfig], Costs]
@@ -52,8 +57,7 @@ def exact_costs(description: ModelDescription, model: LatencyModel, *, safety: f
     """
 
     def of(subnet: SubnetConfig) -> Costs:
-        plan = description.shipped_plan(subnet)
-        tail = detection_tail(plan, description.postprocess, precision=model.precision)
+        plan, tail = shipped_work(description, subnet, precision=model.precision)
         estimate = model.estimate(plan.layers, tail)
         return Costs(
             latency_ms=estimate.mean_ms,
@@ -140,7 +144,7 @@ class _Table:
             kernel, ratio, kind = genes[:, slot.first : slot.first + 3].T
             part = table[kernel, ratio, kind]
             total += part if all(slot.present) else part * self._coding.presence(genes, slot)[:, None]
-        total[:, 1] = total[:, 0] + np.interp(total[:, 0], self._latencies, self._margins)
+        total[:, AT_MOST] = total[:, LATENCY] + np.interp(total[:, LATENCY], self._latencies, self._margins)
         return total
 
 

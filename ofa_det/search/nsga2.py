@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ofa_det.search.costs import AT_MOST
 from ofa_det.search.genes import FloatArray, GeneCoding, Genes
 from ofa_det.search.problem import SearchProblem
 
@@ -149,8 +150,8 @@ def _joined(parts: list[Visited]) -> Visited:
 def _select(problem: SearchProblem, pool: Visited, count: int) -> Visited:
     """The best: those that keep cap and limits by front and crowding, behind them the others by latency."""
     kept = problem.kept(pool.costs)
-    objectives = np.stack([pool.costs[:, 1], -pool.scores], axis=1)
-    first = np.where(kept, 0.0, len(pool) + pool.costs[:, 1])
+    objectives = np.stack([pool.costs[:, AT_MOST], -pool.scores], axis=1)
+    first = np.where(kept, 0.0, len(pool) + pool.costs[:, AT_MOST])
     second = np.zeros(len(pool))
     rows = np.flatnonzero(kept)
     if len(rows):

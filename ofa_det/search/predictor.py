@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 from sklearn.linear_model import BayesianRidge, Ridge
 
+from ofa_det.search.costs import LATENCY, MACS, PARAMETERS
 from ofa_det.search.genes import FloatArray, Genes
 from ofa_det.search.problem import SearchProblem
 
 FREE_SUBNETS: Final = 2_000
 """Random subnets whose free statistics the predictor is pretrained on."""
 
-_FREE: Final = [0, 2, 3]  # Latency, multiply-accumulates and parameters, of the fields of `Costs`.
+_FREE: Final = [LATENCY, MACS, PARAMETERS]
 _FREE_WEIGHT: Final = 3.0
 """The prior of a free statistic against that of a choice: AP follows the statistics before it follows one choice."""
 _LEAST_SCALE: Final = 0.05

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import Evaluation
-from ofa_det.search.costs import Costs, CostsOf, CostTable
+from ofa_det.search.costs import AT_MOST, LATENCY, LIMITED, Costs, CostsOf, CostTable
 from ofa_det.search.file_size import FILE_MARGIN
 from ofa_det.search.genes import FloatArray, GeneCoding
 from ofa_det.search.initial import feasible_resolutions
@@ -82,9 +82,9 @@ class SearchProblem:
 
     def kept(self, costs: FloatArray, cap_ms: float | None = None) -> NDArray[np.bool_]:
         """(N,) which rows of costs (N, 5) keep the limits and a cap, by default the largest."""
-        kept = (costs[:, 2:] <= self.limits.absolute).all(axis=1)
+        kept = (costs[:, LIMITED] <= self.limits.absolute).all(axis=1)
         if self.objective.has_hard_cap:
-            kept &= costs[:, 1] <= (self.caps_ms[-1] if cap_ms is None else cap_ms)
+            kept &= costs[:, AT_MOST] <= (self.caps_ms[-1] if cap_ms is None else cap_ms)
         return np.asarray(kept)
 
     def effort(self, cap_ms: float) -> Callable[[SubnetConfig], float]:
@@ -100,7 +100,7 @@ class SearchProblem:
             if costs is None:
                 (costs,) = self.table(self.coding.encode([subnet]))
                 self._quick[subnet] = costs
-            return _ROUNDING * max(float(costs[1]), cap_ms * float((costs[2:] / limits).max()))
+            return _ROUNDING * max(float(costs[AT_MOST]), cap_ms * float((costs[LIMITED] / limits).max()))
 
         return of
 
@@ -122,7 +122,7 @@ class SearchProblem:
             costs: (N, 5).
             cap_ms: the cap.
         """
-        worth = self.objective.values(ap, latency_ms=costs[:, 0], at_most_ms=costs[:, 1], cap_ms=cap_ms)
+        worth = self.objective.values(ap, latency_ms=costs[:, LATENCY], at_most_ms=costs[:, AT_MOST], cap_ms=cap_ms)
         return np.where(self.kept(costs, cap_ms), worth, -np.inf)
 
     def _check_feasible(self) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import (
     EVALUATIONS_FILE,
@@ -22,8 +23,7 @@ from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.locks import only_writer
 from ofa_det.evaluation.team import Team
 from ofa_det.latency.latencies import LatencyPrediction
-from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, latency_model, shipped_work
 from ofa_det.models.ranks import launched_ranks
 from ofa_det.search.baselines import baselines, controls
 from ofa_det.search.choice import Choice, choose
@@ -85,37 +85,24 @@ def _search(
     config: SearchConfig, scoring: Scoring, team: Team[SearchResult], new_strategy: StrategyFactory, progress: bool
 ) -> SearchResult:
     """The first rank's part."""
-    output = Path(config.output)
-    description = scoring.description
     model = latency_model(config.device, precision=config.precision, runtime=config.runtime)
-
-    def predicted(subnet: SubnetConfig) -> LatencyPrediction:
-        plan = description.shipped_plan(subnet)
-        return model.predict(plan.layers, detection_tail(plan, description.postprocess, precision=model.precision))
-
     problem = SearchProblem(
-        space=description.detector.space,
-        costs_of=exact_costs(description, model, safety=config.safety),
+        space=scoring.description.detector.space,
+        costs_of=exact_costs(scoring.description, model, safety=config.safety),
         caps_ms=config.caps_ms,
         limits=config.limits,
         objective=config.objective,
     )
     asking = new_strategy(problem)
-    if (output / EVALUATIONS_FILE).exists() and not config.resume:
-        raise ValueError(f"expected no {EVALUATIONS_FILE} in {output}, found one; pass --resume or another --output")
     identity = {**scoring.ap_identity(), **_problem_identity(config, model, problem), **asking.identity}
-    log = EvaluationLog(Ledger.open(output / EVALUATIONS_FILE, identity))
+    log = _open_log(config, identity)
     measured = Path(config.supernet) / MEASURED_FOLDER
     known = MeasuredAp(measured, scoring.ap_identity())
     largest = controls(problem, seed=0)
-    roles = dict(baselines(problem)) if config.baselines else {}
-    for cap_ms, subnet in largest.items():
-        roles.setdefault(subnet, CONTROL.format(cap_ms=cap_ms))
     gap = None
     if config.score.gap_subnets:
         gap = _gap(config, problem, known, MeasuredAp(measured, scoring.int8_ap_identity()), team, progress)
-        for subnet in gap.subnets:
-            roles.setdefault(subnet, BOTH_WAYS)
+    roles = _roles(config, problem, largest, () if gap is None else gap.subnets)
     evaluate = Evaluator(
         problem,
         measured=known,
@@ -133,9 +120,10 @@ def _search(
         measure=partial(team.measure, RESCORE),
         progress=progress,
     )
+    predict = partial(_predicted, scoring.description, model)
     result = SearchResult(
         choices=choices,
-        latencies=tuple(predicted(choice.best.subnet) for choice in choices),
+        latencies=tuple(predict(choice.best.subnet) for choice in choices),
         evaluations=tuple(evaluations),
         roles=roles,
         rescored=rescored,
@@ -148,10 +136,41 @@ def _search(
         fit=_fit(asking, evaluations),
         gap=None if gap is None else gap.fit,
         space=problem.space,
-        drawn=_drawn(choices, predicted),
+        drawn=_drawn(choices, predict),
     )
-    write_report(output, result)
+    write_report(Path(config.output), result)
     return result
+
+
+def _open_log(config: SearchConfig, identity: Mapping[str, Any]) -> EvaluationLog:
+    """The evaluations of this search so far; those of another are refused."""
+    path = Path(config.output) / EVALUATIONS_FILE
+    if path.exists() and not config.resume:
+        raise ValueError(
+            f"expected no {EVALUATIONS_FILE} in {config.output}, found one; pass --resume or another --output"
+        )
+    return EvaluationLog(Ledger.open(path, identity))
+
+
+def _roles(
+    config: SearchConfig,
+    problem: SearchProblem,
+    largest: Mapping[float, SubnetConfig],
+    both_ways: Sequence[SubnetConfig],
+) -> dict[SubnetConfig, str]:
+    """The subnets that are evaluated whatever the strategy asks for, and what each is; the first role counts."""
+    roles = dict(baselines(problem)) if config.baselines else {}
+    for cap_ms, subnet in largest.items():
+        roles.setdefault(subnet, CONTROL.format(cap_ms=cap_ms))
+    for subnet in both_ways:
+        roles.setdefault(subnet, BOTH_WAYS)
+    return roles
+
+
+def _predicted(description: ModelDescription, model: LatencyModel, subnet: SubnetConfig) -> LatencyPrediction:
+    """Of the file that a subnet becomes."""
+    plan, tail = shipped_work(description, subnet, precision=model.precision)
+    return model.predict(plan.layers, tail)
 
 
 def _gap(

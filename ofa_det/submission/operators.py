@@ -8,8 +8,8 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.artefacts.tflite_content import builtin_name, read_tables
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.submission.report import Check, check
 
 COMPETITION_RELEASE: Final = "2.2"

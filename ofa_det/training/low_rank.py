@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.low_rank import LayerRank, halves, largest_rank, pointwise_layers
 from ofa_det.arch.plan import LayerPlan
-from ofa_det.latency.model import LatencyModel, latency_model
-from ofa_det.latency.postprocessing import detection_tail
+from ofa_det.latency.model import LatencyModel, latency_model, shipped_work
 from ofa_det.models.low_rank import KeptEnergy, factored, kept_energy
 from ofa_det.models.network import Detector
 from ofa_det.models.run_folder import Trained
@@ -196,6 +195,6 @@ def _ranks(detector: Detector, description: ModelDescription, config: LowRankCon
 
 
 def _predicted_ms(description: ModelDescription, detector: Detector, config: LowRankConfig) -> float:
-    plan = description.shipped_plan(detector.subnet)
-    tail = detection_tail(plan, description.postprocess, precision="uint8")
-    return latency_model(config.device).estimate(plan.layers, tail).mean_ms
+    model = latency_model(config.device)
+    plan, tail = shipped_work(description, detector.subnet, precision=model.precision)
+    return model.estimate(plan.layers, tail).mean_ms

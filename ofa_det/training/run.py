@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
-from lightning.fabric import Fabric
-from lightning.fabric.strategies.ddp import DDPStrategy
-from lightning.fabric.utilities.exceptions import MisconfigurationException
 from numpy.typing import NDArray
-from torch import nn
 
 from ofa_det.arch.classes import check_categories
 from ofa_det.arch.description import ModelDescription
@@ -29,7 +22,7 @@ from ofa_det.artefacts.evaluations import read_subnet
 from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.locks import only_writer
 from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
-from ofa_det.artefacts.records import check_identity, read_yaml, to_plain, to_yaml
+from ofa_det.artefacts.records import to_yaml
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
@@ -37,36 +30,26 @@ from ofa_det.data.loading import DrawnImages, training_loader
 from ofa_det.data.sampling import repeat_factors
 from ofa_det.data.splits import open_splits
 from ofa_det.evaluation.subnets import SubnetScorer
-from ofa_det.models.accelerator import checked_accelerator
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.fake_quantization import QuantizedDetector
-from ofa_det.models.launch import is_first_rank, launch
+from ofa_det.models.launch import is_first_rank
 from ofa_det.models.memory import keep_freed_memory
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.ranks import Ranks
 from ofa_det.models.run_folder import load_detector, load_supernet, save_model
 from ofa_det.models.supernet import Supernet
-from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
-from ofa_det.training.loop import run_loop, step_subnets
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.fabric import open_fabric
+from ofa_det.training.loop import run_loop
 from ofa_det.training.low_rank import low_rank_to_train
+from ofa_det.training.optimiser import step_subnets
+from ofa_det.training.options import checked_options
 from ofa_det.training.quantization import quantized_to_train, save_quantized
-from ofa_det.training.state import CHECKPOINT_FILE
 from ofa_det.training.teaching import TaughtImages, open_taught, with_share
 from ofa_det.training.validation import Validator
 
 logger = logging.getLogger(__name__)
-MAY_CHANGE = (
-    "output",
-    "resume",
-    "num_workers",
-    "cache_mb",
-    "checkpoint_every",
-    "validate_every",
-    "accelerator",
-    "watched_subnets",
-)
-"""Options that a resumed run may have otherwise than the run began."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,16 +76,26 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: no such data, supernet, space or subnet.
+        FileNotFoundError: no such data, supernet, detector, space or subnet.
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
+    _check_detector(config)
     keep_freed_memory()
     with only_writer(config.output) if is_first_rank() else nullcontext():
         return _train(config, Path(config.output), progress)
 
 
+def _check_detector(config: TrainConfig) -> None:
+    """Refuses a detector that is not there, such as the one that presets leave to be named, before data are opened."""
+    if config.detector is not None and not Path(config.detector).is_dir():
+        raise FileNotFoundError(
+            f"expected the run folder of a trained detector, found nothing at {config.detector}; name it with "
+            f"{config.detector_option}"
+        )
+
+
 def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult:
-    options = _checked_options(run_folder, config)
+    options = checked_options(run_folder, config)
     fabric = open_fabric(config)
     ranks = Ranks(index=fabric.global_rank, count=fabric.world_size)
     if not config.schedule.reaches_its_peak:
@@ -249,89 +242,3 @@ def _repeat_factors(config: TrainConfig, images: TaughtImages) -> NDArray[np.flo
     if config.teacher.unlabelled:
         factors = with_share(factors, images.num_labelled, config.teacher.unlabelled_share)
     return factors
-
-
-def _checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
-    """What `config.yaml` will hold; a continued run must have the options it began with."""
-    path = run_folder / CONFIG_FILE
-    left_out = () if config.supernet is None and config.detector is None else OF_THE_SUPERNET
-    complete = {k: v for k, v in to_plain(replace(config, resume=False)).items() if k not in left_out}
-    begun, finished = (run_folder / CHECKPOINT_FILE).exists(), (run_folder / MODEL_FILE).exists()
-    if (begun or finished) and not config.resume:
-        raise ValueError(
-            f"expected a new run folder, found a training in {run_folder}; pass --resume to go on with it or another "
-            "--output"
-        )
-    if finished and not begun:
-        raise ValueError(f"expected {CHECKPOINT_FILE} in {run_folder} to go on with, found none; pass another --output")
-    if begun:
-        before = read_yaml(path) if path.is_file() else complete
-        if not isinstance(before, dict):
-            raise ValueError(f"expected the options of the training in {path}, found none; pass another --output")
-        # An option that is younger than the run had its default then. That holds only while defaults do not change: one
-        # that does needs its former value here, for the runs from before it.
-        defaults = {k: v for k, v in to_plain(TrainConfig(data=config.data)).items() if k in complete}
-        settled = [_named(defaults) | _named(found) | dict.fromkeys(MAY_CHANGE) for found in (before, complete)]
-        check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
-    return complete
-
-
-def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:
-    """Options by their names on the command line, such as `schedule.batch_size`."""
-    named: dict[str, Any] = {}
-    for key, value in options.items():
-        named |= _named(value, f"{section}{key}.") if isinstance(value, Mapping) else {f"{section}{key}": value}
-    return named
-
-
-class _Alongside(DDPStrategy):
-    """The ranks of a `torchrun`, each with a network as it is; `training.parts` says who adds up their gradients."""
-
-    def setup_module(self, module: nn.Module) -> nn.Module:  # type: ignore[override]
-        return module
-
-
-def open_fabric(config: TrainConfig) -> Fabric:
-    """Accelerator and precision; under `torchrun` also the other ranks."""
-    device, launched = checked_accelerator(config.accelerator), launch()
-    options: dict[str, Any] = {"devices": 1 if device.index is None else [device.index]}
-    if launched is not None:
-        _check_ranks(config, launched.num_ranks)
-        options = {
-            "devices": launched.ranks_per_node,
-            "num_nodes": launched.num_nodes,
-            "strategy": _Alongside(),
-        }
-    try:
-        fabric = Fabric(accelerator=device.type, precision=config.schedule.precision, **options)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        count = 1 if launched is None else launched.num_ranks
-        raise ValueError(
-            f"expected accelerator {config.accelerator}, precision {config.schedule.precision} and {count} "
-            f"{'ranks' if count > 1 else 'rank'} that Lightning Fabric can set up here, found: {error}"
-        ) from error
-    if launched is not None:
-        fabric.launch()
-        if device.type == "cpu":  # Of GPUs Fabric takes care; gloo aborts now and then if nobody does.
-            atexit.register(_leave)
-    return fabric
-
-
-def _leave() -> None:
-    """Parts from the other ranks at exit."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def _check_ranks(config: TrainConfig, count: int) -> None:
-    schedule = config.schedule
-    if ":" in config.accelerator:
-        raise ValueError(
-            f"expected --accelerator auto, cpu or cuda with torchrun, which gives each rank its own, found "
-            f"{config.accelerator}"
-        )
-    if schedule.batch_size % (count * schedule.accumulate) or schedule.batch_size < 2 * count * schedule.accumulate:
-        raise ValueError(
-            f"expected schedule.batch_size, the images of all ranks, to give {count} ranks and accumulate "
-            f"{schedule.accumulate} equal parts of at least 2 images, found {schedule.batch_size}"
-        )

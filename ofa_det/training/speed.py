@@ -9,8 +9,9 @@ import torch
 
 from ofa_det.models.ranks import ALONE
 from ofa_det.training.config import TrainConfig
-from ofa_det.training.loop import TrainingStep, new_optimizer
-from ofa_det.training.run import build_network, open_fabric, open_training_splits, training_batches
+from ofa_det.training.fabric import open_fabric
+from ofa_det.training.optimiser import TrainingStep, new_optimizer
+from ofa_det.training.run import build_network, open_training_splits, training_batches
 from ofa_det.training.teaching import open_taught
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from ofa_det.arch.classes import Category
@@ -19,6 +21,17 @@ def test_the_file_has_a_column_for_every_id_up_to_the_greatest() -> None:
     assert description.columns.category_ids == (1, None, None, 4)
     plan = description.shipped_plan(subnet)
     assert [plan[name].out_channels for name in plan.score_outputs] == [4 * 3] + [4 * 6] * 5
+
+
+def test_a_space_alone_tells_what_a_model_costs() -> None:
+    assumed = ModelDescription.assumed(SPACE, num_classes=2)
+    assert assumed.detector == DetectorConfig.of(SPACE, num_classes=2, anchor_sizes=SPACE.stock_anchors())
+    assert [(category.id, category.name) for category in assumed.categories] == [(1, "1"), (2, "2")]
+    assert (assumed.subnet, assumed.postprocess) == (None, PostProcessConfig())
+    stated = ModelDescription.assumed(assumed.detector.space, num_classes=2, subnet=SPACE.smallest())
+    assert stated == replace(assumed, subnet=SPACE.smallest())  # Anchors of its own are not replaced.
+    one_each = tuple(level[:1] for level in SPACE.stock_anchors())
+    assert ModelDescription.assumed(SPACE, num_classes=2, anchor_sizes=one_each).detector.anchor_sizes == one_each
 
 
 def test_as_many_categories_as_classes() -> None:

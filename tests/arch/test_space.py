@@ -306,6 +306,7 @@ def test_one_subnet_is_a_space_of_one() -> None:
         {"depths": (3, 2)},
         {"depths": (0, 2)},
         {"depths": ()},
+        {"depths": (1, 2**31)},
         {"expand_ratios": (3, 3)},
         {"kernel_sizes": (3, 4)},
         {"kinds": ()},

@@ -7,7 +7,6 @@ import time
 
 import pytest
 
-import ofa_det.training.loop as loop
 from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.files import write_json
 from ofa_det.artefacts.model_file import read_description
@@ -15,6 +14,7 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.cli.train_det import main
 from ofa_det.data.generated import CATEGORIES
 from ofa_det.models.run_folder import load_detector, load_supernet
+from ofa_det.training import optimiser
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_the_config_repeats_the_run(supernet, tmp_path):
 
 def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, arguments, tmp_path, monkeypatch, capsys):
     output = tmp_path / "run"
-    original, calls = loop.accumulate_gradients, []
+    original, calls = optimiser.accumulate_gradients, []
 
     def interrupted(*args, **kwargs):
         calls.append(1)
@@ -94,7 +94,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(supernet, arguments, tmp
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "accumulate_gradients", interrupted)
+        patch.setattr(optimiser, "accumulate_gradients", interrupted)
         assert main(arguments(output)) == 130
     assert main(arguments(output)) == 2
     assert "--resume" in capsys.readouterr().err
@@ -148,6 +148,19 @@ def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
     (line,) = [line for line in capsys.readouterr().err.splitlines() if not line.startswith("INFO")]
     assert line.startswith("ofa-det train: error: ")
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("preset", "option"),
+    [("low_rank_finetune", "--low_rank.detector"), ("quantized_finetune", "--quantize.detector")],
+)
+def test_a_preset_that_goes_on_with_a_detector_wants_it_named(tiny_root, tmp_path, capsys, preset, option):
+    assert main(["--config", preset, "--data.root", str(tiny_root), "--output", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == (
+        "ofa-det train: error: expected the run folder of a trained detector, found nothing at DETECTOR; name it with "
+        f"{option}\n"
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_comes_with_the_supernet_is_not_asked_for(supernet, arguments, tiny_space, tmp_path, capsys):

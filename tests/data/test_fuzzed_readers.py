@@ -1,4 +1,8 @@
-"""Readers of files that come from elsewhere, on seeded mutations of sound ones: nothing but the stated errors."""
+"""Readers of files that come from elsewhere, on seeded mutations of sound ones.
+
+They raise nothing but the stated errors, and what they accept holds: boxes lie in their images, and a value that is
+written again comes back the same.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +10,32 @@ import copy
 import json
 import logging
 import random
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from ofa_det.arch.levels import AnchorFit
 from ofa_det.arch.space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import configs_folder
 from ofa_det.artefacts.files import parse_json
 from ofa_det.artefacts.onnx_external import external_data
-from ofa_det.artefacts.records import from_plain, parse_record, parse_yaml, to_plain
+from ofa_det.artefacts.records import from_plain, parse_record, parse_yaml, record_content, to_plain, to_yaml
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.formats.csv_table import COLUMNS, read_csv
+from ofa_det.data.formats.source import Source
 from ofa_det.data.formats.voc import read_voc
+from ofa_det.data.formats.writing import FilePlacer, write_coco
 from ofa_det.data.formats.yolo import read_yolo
 from ofa_det.data.problems import Problems
 
+OTHER_SIZE = "images of another size than stated; boxes are taken relative to the stated size"
 STATED = (ValueError, FileNotFoundError)
 PIECES = [
     *(b"NaN", b"-Infinity", b"1e999", b"null", b"true", b"[]", b"{}", b'""', b"-1", b"0", b"9" * 30, b"9" * 400),
@@ -48,6 +59,8 @@ VALUES = [
     "\ud800",
 ]
 VALUES += [[], {}, [[1]], [1, 2, 3, 4], ["a"], {"a": 1}, 2**63, 2**31]
+
+SHARE_WRITTEN = 0.2
 
 VOC = b"""<?xml version="1.0" encoding="utf-8"?><annotation><filename>a.png</filename><size><width>80</width>
 <height>40</height></size><object><name>fox</name><difficult>0</difficult><bndbox><xmin>11</xmin><ymin>6</ymin>
@@ -115,9 +128,26 @@ def survive(read, cases: int, what: str, *, may_always_end_well: bool = False) -
 def root(tmp_path, caplog) -> Path:
     caplog.set_level(logging.CRITICAL)
     for folder in ("train2017", "images/train", "images/val", "."):
-        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (80, 40)).save(tmp_path / folder / "a.png")
-    return tmp_path
+        (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (80, 40)).save(tmp_path / "data" / folder / "a.png")
+    return tmp_path / "data"
+
+
+def check_dataset(dataset: CocoDataset, root: Path) -> None:
+    """Boxes lie in their images, and the ground truth is a file of the same data set, without a fault."""
+    for index in range(len(dataset)):
+        annotations = dataset.annotations(index)
+        assert ((annotations.boxes >= 0) & (annotations.boxes <= 1)).all()  # Not-a-number is neither.
+        assert (annotations.boxes[:, 2:] > annotations.boxes[:, :2]).all()
+        assert ((annotations.labels >= 0) & (annotations.labels < len(dataset.categories))).all()
+    truth = dataset.ground_truth()
+    assert np.isfinite([entry["area"] for entry in truth["annotations"]]).all()
+    (root.parent / "again.json").write_text(json.dumps(truth))
+    problems = Problems("again.json")
+    again = CocoDataset.open(root.parent / "again.json", root / "train2017", problems=problems)
+    assert again.ground_truth() == truth
+    assert again.fingerprint() == dataset.fingerprint()
+    assert {problem.kind for problem in problems.found()} <= {OTHER_SIZE}
 
 
 @pytest.mark.parametrize("structured", [True, False])
@@ -127,26 +157,47 @@ def test_coco_annotations(root, structured):
     def read(rng):
         content = json.dumps(twisted(COCO, rng) if structured else COCO).encode()
         file.write_bytes(content if structured else mangled(content, rng))
-        dataset = CocoDataset.open(file, root / "train2017")
-        dataset.ground_truth()
-        dataset.fingerprint()
-        for index in range(len(dataset)):
-            boxes = dataset.annotations(index).boxes
-            assert np.isfinite(boxes).all()
-            assert ((boxes >= 0) & (boxes <= 1)).all()
+        check_dataset(CocoDataset.open(file, root / "train2017"), root)
 
     survive(read, 300, f"coco {structured}")
 
 
-def check(source):
+def check_source(source: Source, root: Path, rng: random.Random) -> None:
+    """Boxes lie in their images, and some data sets, since files take time, are the same in COCO layout."""
     for image in source.images:
-        assert all(np.isfinite(box.bbox).all() and min(box.bbox[2:]) > 0 for box in image.boxes)
+        height, width = image.size
+        for box in image.boxes:
+            x, y, w, h = box.bbox
+            assert 0 <= x < x + w <= width + 1e-6
+            assert 0 <= y < y + h <= height + 1e-6
+    if not (source.images and source.categories) or rng.random() > SHARE_WRITTEN:
+        return
+    written, placed = root.parent / "written", {"train": source.images}
+    shutil.rmtree(written, ignore_errors=True)
+    write_coco(written, placed, source.categories, FilePlacer(root, placed, copy=False, done=lambda _: None))
+    dataset = CocoDataset.open(written / "annotations/instances_train2017.json", written / "train2017")
+    assert dataset.categories == source.categories
+    assert [dataset.image_size(index) for index in range(len(dataset))] == [image.size for image in source.images]
+    for index, image in enumerate(source.images):
+        truth = dataset.subset(np.array([index])).ground_truth()["annotations"]
+        found = [(entry["bbox"], entry["category_id"], entry["iscrowd"]) for entry in truth]
+        stated = [(list(box.bbox), box.category_id, box.ignored) for box in image.boxes]
+        # Written are three decimals, and slivers are no boxes.
+        assert [one for one in found if wide(one[0])] == [(rounded(b), *rest) for b, *rest in stated if wide(b)]
+
+
+def rounded(box: Sequence[float]) -> list[float]:
+    return [round(value, 3) for value in box]
+
+
+def wide(box: Sequence[float]) -> bool:
+    return min(rounded(box)[2:]) > 0.01
 
 
 def test_voc(root):
     def read(rng):
         (root / "a.xml").write_bytes(mangled(VOC, rng))
-        check(read_voc(root, Problems("fuzzed")))
+        check_source(read_voc(root, Problems("fuzzed")), root, rng)
 
     survive(read, 250, "voc", may_always_end_well=True)  # Broken files are counted.
 
@@ -158,7 +209,7 @@ def test_yolo(root, of):
     def read(rng):
         (root / "data.yaml").write_bytes(mangled(NAMES, rng) if of == "names" else NAMES)
         (root / "labels/train/a.txt").write_bytes(LABEL if of == "names" else mangled(LABEL, rng))
-        check(read_yolo(root, Problems("fuzzed")))
+        check_source(read_yolo(root, Problems("fuzzed")), root, rng)
 
     survive(read, 150, of, may_always_end_well=of == "labels")  # Lines are skipped.
 
@@ -166,18 +217,32 @@ def test_yolo(root, of):
 def test_csv(root):
     def read(rng):
         (root / "a.csv").write_bytes(mangled(TABLE, rng))
-        check(read_csv(root, Problems("fuzzed")))
+        check_source(read_csv(root, Problems("fuzzed")), root, rng)
 
     survive(read, 200, "csv")
 
 
+def check_space(value: object) -> None:
+    """It comes back from plain types, and holds its ends and what is drawn from it."""
+    space = from_plain(SearchSpace, value, where="x")
+    assert from_plain(SearchSpace, json.loads(json.dumps(to_plain(space))), where="x") == space
+    assert space.count() >= 1
+    for subnet in (space.smallest(), space.largest(), space.sample(random.Random(0))):
+        assert subnet in space
+        assert SubnetConfig.parse(str(subnet)) == subnet
+
+
 def test_yaml_and_spaces():
+    def read_yaml(rng):
+        value = parse_yaml(mangled(NAMES, rng), where="x")
+        assert repr(parse_yaml(to_yaml(value), where="x")) == repr(value)  # Not-a-number equals nothing.
+
+    survive(read_yaml, 300, "yaml")
     text = (configs_folder() / "spaces/ssdlite_mbv3_tiny.yaml").read_bytes()
-    survive(lambda rng: parse_yaml(mangled(NAMES, rng), where="x"), 300, "yaml")
-    survive(lambda rng: from_plain(SearchSpace, parse_yaml(mangled(text, rng), where="x"), where="x"), 100, "space")
+    survive(lambda rng: check_space(parse_yaml(mangled(text, rng), where="x")), 100, "space")
     space = to_plain(from_plain(SearchSpace, parse_yaml(text, where="x"), where="x"))
     space = json.loads(json.dumps(space))
-    survive(lambda rng: from_plain(SearchSpace, twisted(space, rng), where="x"), 300, "twisted space")
+    survive(lambda rng: check_space(twisted(space, rng)), 300, "twisted space")
 
 
 def test_records():
@@ -185,9 +250,18 @@ def test_records():
     level = {"feature": "last", "stride": 32, "anchors": [[0.5, 0.5]]}
     fit = {"schema_version": 4, "levels": [level], "recall": recall, "stock_recall": recall}
     parse_record(fit, AnchorFit, where="x")
-    survive(lambda rng: parse_record(twisted(fit, rng), AnchorFit, where="x"), 300, "record")
+
+    def read_record(rng):
+        record = parse_record(twisted(fit, rng), AnchorFit, where="x")
+        assert repr(parse_record(record_content(record), AnchorFit, where="x")) == repr(record)
+
+    def read_json(rng):
+        value = parse_json(mangled(text, rng), where="x")
+        assert repr(parse_json(json.dumps(value), where="x")) == repr(value)
+
+    survive(read_record, 300, "record")
     text = json.dumps(fit).encode()
-    survive(lambda rng: parse_json(mangled(text, rng), where="x"), 300, "json")
+    survive(read_json, 300, "json")
 
 
 def test_external_data_of_onnx_files():
@@ -206,6 +280,32 @@ def test_external_data_of_onnx_files():
     for nested in (True, False):
         assert external_data(model(nested, True)) == "../secret"
         assert external_data(model(nested, False)) is None
-    content = model(True, True)
+    content, parsed = model(True, True), 0
     for seed in range(500):
-        external_data(mangled(content, random.Random(seed)))
+        rng = random.Random(seed)
+        if seed % 2:
+            changed = mangled(content, rng)
+        else:  # Most of those are no message any more; with one other byte many are.
+            place = rng.randrange(len(content))
+            changed = content[:place] + bytes([rng.randrange(256)]) + content[place + 1 :]
+        found = external_data(changed)
+        try:
+            read = onnx.load_model_from_string(changed)
+        except DecodeError:
+            continue
+        parsed += 1
+        # What onnx would look for in another file is never overlooked.
+        outside = [tensor for tensor in all_tensors(read.graph) if onnx.external_data_helper.uses_external_data(tensor)]
+        assert found is not None or not outside
+    assert 100 < parsed < 400
+
+
+def all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield attribute.t
+            yield from attribute.tensors
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from all_tensors(inner)

@@ -14,7 +14,7 @@ from ofa_det.export.config import ExportConfig
 from ofa_det.export.run import export
 from ofa_det.models.fake_quantization import read_ranges
 from ofa_det.models.run_folder import load_detector, save_model
-from ofa_det.training import loop
+from ofa_det.training import optimiser
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.quantization import QuantizeConfig
 from ofa_det.training.run import train
@@ -62,7 +62,7 @@ def test_a_trained_detector_goes_on_with_quantization_to_its_file(config, traine
 def test_an_interrupted_training_goes_on_to_the_same_ranges(config, tmp_path, monkeypatch):
     whole, parts = (replace(config, output=str(tmp_path / name)) for name in ("whole", "parts"))
     train(whole, progress=False)
-    original, calls = loop.TrainingStep.__call__, []
+    original, calls = optimiser.TrainingStep.__call__, []
 
     def interrupted(self, step, batch):
         if step == 3 and not calls:
@@ -70,7 +70,7 @@ def test_an_interrupted_training_goes_on_to_the_same_ranges(config, tmp_path, mo
             raise KeyboardInterrupt
         return original(self, step, batch)
 
-    monkeypatch.setattr(loop.TrainingStep, "__call__", interrupted)
+    monkeypatch.setattr(optimiser.TrainingStep, "__call__", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train(parts, progress=False)
     train(replace(parts, resume=True), progress=False)

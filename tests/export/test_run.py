@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save
 
+from ofa_det.arch.classes import Category
+from ofa_det.arch.description import ModelDescription, PostProcessConfig
+from ofa_det.arch.detector import DetectorConfig
 from ofa_det.artefacts.manifest import MANIFEST_FILE, Manifest, read_manifest
 from ofa_det.artefacts.records import read_record, to_plain, write_record
 from ofa_det.data.loading import image_batches
@@ -92,6 +95,33 @@ def test_counts_are_those_of_the_file_and_of_the_plan(result, manifest, trained)
     assert counts == (plan.macs, plan.parameters)
     assert counts == (result.latency.macs, result.latency.parameters)
     assert manifest.network.anchors == plan.num_anchors
+
+
+@pytest.mark.tflite
+def test_a_compact_file_of_one_class_has_one_column_whatever_its_id(config, randomised, tiny_space, images, tmp_path):
+    """Where the competition's numbering has 90 of them."""
+    description = ModelDescription(
+        detector=DetectorConfig.of(tiny_space, num_classes=1, anchor_sizes=tiny_space.stock_anchors()),
+        subnet=None,
+        categories=(Category(id=90, name="toothbrush"),),
+        postprocess=PostProcessConfig(score_threshold=0.05),
+    )
+    one = randomised(description, tiny_space.smallest(images[0].shape[0]))
+    save_model(tmp_path / "det", one.description, one.network)
+    changes = {"classes": "compact", "format": "tflite-float32", "verify": "none", "output": str(tmp_path / "export")}
+    result = export(replace(config, model=str(tmp_path / "det"), **changes), progress=False)
+    manifest = read_manifest(result.model_path)
+    plan = one.network.plan(one.network.subnet)
+    assert manifest.class_category_ids == (90,)
+    assert (manifest.network.macs, result.latency.macs) == (plan.macs, plan.macs)
+    assert one.description.shipped_plan(one.network.subnet).macs > plan.macs
+    assert (result.model_path.parent / "labels.txt").read_text() == "toothbrush\n"
+    assert model_categories(result.model_path) == one.description.categories
+    found = open_predictor(result.model_path).predict(np.stack(images))
+    wanted = TorchDetector(one.network, one.description).predict(np.stack(images))
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert set(ours.category_ids.tolist()) == {90}
+        np.testing.assert_allclose(ours.scores, theirs.scores, atol=1e-4)
 
 
 @pytest.mark.tflite

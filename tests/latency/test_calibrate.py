@@ -3,12 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ofa_det.arch.description import ModelDescription
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.latency import calibrate
-from ofa_det.latency.calibrate import CalibrateLatencyConfig, calibrate_latency, design, detector_features, fit_costs
+from ofa_det.latency.calibrate import CalibrateLatencyConfig, calibrate_latency
 from ofa_det.latency.calibrated_table import TABLE_FILE
-from ofa_det.latency.features import FEATURES, POSTPROCESSING
+from ofa_det.latency.calibration_design import design, feature_shares
+from ofa_det.latency.calibration_fit import detector_features, fit_costs
+from ofa_det.latency.features import FEATURES, POSTPROCESSING, network_features
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.postprocessing import HOST_LAW
 from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
@@ -42,7 +45,7 @@ class MadeUpDevice:
         self.timed += 1
         network = parse_tflite(content, where="a file")
         noise = 1 + 0.01 * (-1) ** self.timed
-        features = calibrate.network_features(network.layers)
+        features = network_features(network.layers)
         return noise * (float(features @ COSTS) + HOST_LAW.tail_ms(network.tail.with_candidates(_candidates(network))))
 
 
@@ -63,8 +66,8 @@ def _config(space_file, output, **changes):
     return CalibrateLatencyConfig(**options | changes)
 
 
-def test_a_design_is_distinct_and_spread(space, space_file):
-    description = calibrate._description(_config(space_file, "x"))
+def test_a_design_is_distinct_and_spread(space):
+    description = ModelDescription.assumed(space, num_classes=5)
     fitted, held_out = design(description, 30, 10, seed=0)
     assert len(set(fitted)) == 30
     assert len(set(held_out)) == 10
@@ -74,15 +77,15 @@ def test_a_design_is_distinct_and_spread(space, space_file):
     assert design(description, 30, 10, seed=0) == (fitted, held_out)
 
     def worst_variance(subnets):
-        shares = np.array([calibrate._share(description, subnet) for subnet in subnets])
+        shares = np.array([feature_shares(description, subnet) for subnet in subnets])
         shares = shares[:, shares.max(axis=0) > 0] / shares.max(axis=0)[shares.max(axis=0) > 0]
         return float(np.linalg.slogdet(shares.T @ shares + 1e-6 * np.eye(shares.shape[1]))[1])
 
     assert worst_variance(fitted) > worst_variance(held_out * 3)
 
 
-def test_costs_are_found_again(space_file):
-    description = calibrate._description(_config(space_file, "x"))
+def test_costs_are_found_again(space):
+    description = ModelDescription.assumed(space, num_classes=5)
     fitted, held_out = design(description, 40, 10, seed=0)
     rows = [detector_features(description.shipped_plan(s), HOST_LAW, "uint8") for s in (*fitted, *held_out)]
     features = np.array(rows)
@@ -154,12 +157,11 @@ def test_impossible_choices_are_refused(changes, message):
         CalibrateLatencyConfig(**changes)
 
 
-def test_a_small_space_is_refused(space, tmp_path):
+def test_a_small_space_is_refused(space):
     stages = tuple(
         replace(s, depths=s.depths[:1], kernel_sizes=(3,), expand_ratios=s.expand_ratios[:1]) for s in space.stages
     )
     small = replace(space, backbone=replace(space.backbone, stages=stages))
-    (tmp_path / "space.yaml").write_text(to_yaml(small))
-    description = calibrate._description(_config(str(tmp_path / "space.yaml"), "x"))
+    description = ModelDescription.assumed(small, num_classes=5)
     with pytest.raises(ValueError, match="expected a space of more than 36 subnets, found 2"):
         design(description, 24, 12, seed=0)

@@ -3,9 +3,9 @@ import io
 
 import pytest
 
+from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP
 from ofa_det.latency.latencies import LatencyPrediction, LayerLatency, MeasuredLatency, OpTiming
 from ofa_det.latency.op_table import SHOWN_BARS, compared_table, measured_table, predicted_table
-from ofa_det.latency.postprocessing import POSTPROCESS_OP
 
 
 def _prediction(count=2):

@@ -1,16 +1,32 @@
+import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from saved_supernets import write_supernet
+from search.searches import CAP_MS, POSTPROCESS, NewConfig, SaveSupernet
 
+from ofa_det.arch.description import ModelDescription
+from ofa_det.arch.detector import DetectorConfig
+from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import Evaluation
+from ofa_det.data.generated import CATEGORIES
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.evaluation.subnets import SubnetScorer
+from ofa_det.models.network import DetectionNetwork
+from ofa_det.search import report
+from ofa_det.search.choice import RescoreConfig
+from ofa_det.search.config import SearchConfig
 from ofa_det.search.costs import Costs
 from ofa_det.search.evolution import Evolution, EvolutionConfig
 from ofa_det.search.problem import SearchProblem
+from ofa_det.search.scoring import Scoring
 from ofa_det.search.strategy import Strategy
 
 
@@ -68,3 +84,77 @@ class Toy:
 @pytest.fixture(scope="session")
 def toy() -> Toy:
     return Toy(replace(read_space("ssdlite_mbv3"), resolutions=(64, 96, 128)))
+
+
+@pytest.fixture(scope="module")
+def data(tiny_root: Path) -> DataConfig:
+    return DataConfig(root=str(tiny_root), holdout_fraction=0.5)
+
+
+@pytest.fixture(scope="module")
+def save_supernet(tiny_space: SearchSpace, data: DataConfig) -> SaveSupernet:
+    """Saves a random supernet that was trained, so it says, on half of the images."""
+
+    def save(folder: Path, seed: int = 0, space: SearchSpace = tiny_space, **changes: object) -> Path:
+        torch.manual_seed(seed)
+        detector = DetectorConfig.of(space, num_classes=len(CATEGORIES), anchor_sizes=ssd_anchor_sizes())
+        description = ModelDescription(
+            detector=detector,
+            subnet=None,
+            categories=CATEGORIES,
+            postprocess=POSTPROCESS,
+            holdout_fraction=data.holdout_fraction,
+            training_images=open_split(data, "fit").fingerprint(),
+        )
+        write_supernet(folder, replace(description, **changes))
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="module")
+def new_config(data: DataConfig) -> NewConfig:
+    def make(supernet: Path, output: Path, **changes: object) -> SearchConfig:
+        options = {
+            "supernet": str(supernet),
+            "data": replace(data, holdout_fraction=0.0),
+            "latency_cap_ms": CAP_MS,
+            "calibration_images": 4,
+            "strategy": "evolution",
+            "baselines": False,
+            "rescore": RescoreConfig(candidates=2, calibration_images=6, resamples=5),
+            "evolution": EvolutionConfig(population=4, generations=1),
+            "output": str(output),
+        }
+        return SearchConfig(**options | changes)
+
+    return make
+
+
+@pytest.fixture
+def supernet(save_supernet: SaveSupernet, tmp_path: Path) -> Path:
+    return save_supernet(tmp_path / "supernet")
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> list[SubnetConfig]:
+    """The subnets whose AP is measured, which takes no time: it follows from the subnet."""
+    subnets: list[SubnetConfig] = []
+
+    def ap(scorer: SubnetScorer, network: DetectionNetwork, subnet: SubnetConfig) -> float:
+        subnets.append(subnet)
+        return random.Random(str(subnet)).random()
+
+    def resampled(scoring: object, subnet: SubnetConfig) -> tuple[float, ...]:
+        return tuple(random.Random(f"again {subnet}").random() for _ in range(4))
+
+    monkeypatch.setattr(SubnetScorer, "ap", ap)
+    monkeypatch.setattr(Scoring, "resampled", resampled)
+    for plot in (
+        "front_plot",
+        "curve_plot",
+        "fit_plot",
+        "architectures_plot",
+    ):  # Half a second each, see test_report.py.
+        monkeypatch.setattr(report, plot, lambda *_, **__: b"a picture")
+    return subnets

@@ -6,11 +6,10 @@ from pathlib import Path
 import benchmark_proxy
 import numpy as np
 import pytest
-import torch
 from benchmark_caps import CapsConfig, caps, under_caps
 from benchmark_proxy import ProxyConfig, proxy, rank_correlation, spread
 from benchmark_search import main, reached
-from saved_supernets import write_supernet
+from search.searches import SaveSupernet
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
@@ -18,7 +17,7 @@ from ofa_det.arch.levels import ssd_anchor_sizes
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.generated import CATEGORIES
-from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.data.splits import DataConfig
 from ofa_det.latency.model import latency_model
 from ofa_det.search.scoring import Scoring
 
@@ -77,19 +76,9 @@ def test_largest_subnets_under_caps(tiny_space: SearchSpace, tiny_space_file: Pa
 
 
 def test_the_score_is_compared_with_fine_tuning_once(
-    tiny_space: SearchSpace, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+    save_supernet: SaveSupernet, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
-    data = DataConfig(root=str(tiny_root), holdout_fraction=0.5)
-    torch.manual_seed(0)
-    description = ModelDescription(
-        detector=DetectorConfig.of(tiny_space, num_classes=len(CATEGORIES), anchor_sizes=ssd_anchor_sizes()),
-        subnet=None,
-        categories=CATEGORIES,
-        postprocess=PostProcessConfig(),
-        holdout_fraction=0.5,
-        training_images=open_split(data, "fit").fingerprint(),
-    )
-    write_supernet(tmp_path / "supernet", description)
+    save_supernet(tmp_path / "supernet")
     tuned: list[str] = []
 
     def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: object) -> dict[str, float]:

@@ -15,8 +15,9 @@ from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE
 from ofa_det.models.supernet import Supernet
 from ofa_det.training.config import TrainConfig
-from ofa_det.training.loop import TrainingStep, new_optimizer, run_loop, step_subnets
+from ofa_det.training.loop import run_loop
 from ofa_det.training.metrics_log import MetricsLog
+from ofa_det.training.optimiser import TrainingStep, new_optimizer, step_subnets
 from ofa_det.training.state import load_checkpoint, save_checkpoint
 
 NewConfig = Callable[..., TrainConfig]

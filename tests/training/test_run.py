@@ -27,7 +27,7 @@ from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation import torch_detector
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.run_folder import load_detector, load_supernet
-from ofa_det.training import loop
+from ofa_det.training import optimiser
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.run import train
 from ofa_det.training.schedule import PhaseConfig
@@ -94,7 +94,7 @@ def test_the_config_repeats_the_run(supernet: Path, tmp_path: Path) -> None:
 
 def interrupted_at(call: int, monkeypatch: pytest.MonkeyPatch, config: TrainConfig) -> None:
     """Trains until Ctrl-C in a step."""
-    original, calls = loop.accumulate_gradients, iter(range(1, call + 1))
+    original, calls = optimiser.accumulate_gradients, iter(range(1, call + 1))
 
     def interrupted(*args: object, **kwargs: object) -> object:
         if next(calls) == call:
@@ -102,7 +102,7 @@ def interrupted_at(call: int, monkeypatch: pytest.MonkeyPatch, config: TrainConf
         return original(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "accumulate_gradients", interrupted)
+        patch.setattr(optimiser, "accumulate_gradients", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train(config, progress=False)
 
@@ -244,7 +244,7 @@ def test_what_fabric_cannot_set_up_is_named(again: NewConfig, tmp_path: Path, mo
     def refuse(**options: object) -> None:
         raise MisconfigurationException("no such thing")
 
-    monkeypatch.setattr("ofa_det.training.run.Fabric", refuse)
+    monkeypatch.setattr("ofa_det.training.fabric.Fabric", refuse)
     found = "expected accelerator cpu, precision bf16-mixed and 1 rank that .* here, found: no such thing"
     with pytest.raises(ValueError, match=found):
         train(again(tmp_path, precision="bf16-mixed"), progress=False)
@@ -304,13 +304,13 @@ def test_every_phase_of_progressive_shrinking_trains(
     shrunk: Path, progressive: NewConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[tuple[int, bool]] = []
-    original = loop.accumulate_gradients
+    original = optimiser.accumulate_gradients
 
     def watched(*args: object, **kwargs: object) -> object:
         seen.append((len(kwargs["subnets"]), kwargs["teacher"] is not None))
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(loop, "accumulate_gradients", watched)
+    monkeypatch.setattr(optimiser, "accumulate_gradients", watched)
     assert run(progressive(tmp_path)).read_bytes() == (shrunk / "model.safetensors").read_bytes()
     assert seen[:2] == [(1, False)] * 2
     assert [taught for _, taught in seen[2:]] == [True] * 10

@@ -37,9 +37,9 @@ raise SystemExit(main())
 STOP = """
 import itertools
 
-from ofa_det.training import loop
+from ofa_det.training import loop, optimiser
 
-loop.LOG_EVERY_STEPS, calls, original = 1, itertools.count(), loop.accumulate_gradients
+loop.LOG_EVERY_STEPS, calls, original = 1, itertools.count(), optimiser.accumulate_gradients
 
 
 def interrupted(*args, **kwargs):
@@ -48,7 +48,7 @@ def interrupted(*args, **kwargs):
     return original(*args, **kwargs)
 
 
-loop.accumulate_gradients = interrupted
+optimiser.accumulate_gradients = interrupted
 from ofa_det.cli.train_det import main
 
 raise SystemExit(main())
@@ -57,9 +57,9 @@ raise SystemExit(main())
 DIE = """
 import os
 
-from ofa_det.training import loop
+from ofa_det.training import optimiser
 
-original = loop.accumulate_gradients
+original = optimiser.accumulate_gradients
 
 
 def dying(*args, **kwargs):
@@ -68,7 +68,7 @@ def dying(*args, **kwargs):
     return original(*args, **kwargs)
 
 
-loop.accumulate_gradients = dying
+optimiser.accumulate_gradients = dying
 from ofa_det.cli.train_det import main
 
 raise SystemExit(main())

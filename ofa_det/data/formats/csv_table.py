@@ -22,6 +22,7 @@ from ofa_det.data.formats.source import (
     checked_box,
     checked_categories,
     files_below,
+    number_in,
     read_text,
     split_of,
     usable_size,
@@ -83,7 +84,7 @@ def read_csv(root: Path, problems: Problems) -> Source:
 
 def _image(path: Path, rows: _Rows, ids: Mapping[str, int], problems: Problems) -> SourceImage | None:
     first = rows.lines[0][1]
-    size = usable_size(path, problems, stated=(_number(first["height"]), _number(first["width"])))
+    size = usable_size(path, problems, stated=(number_in(first["height"]), number_in(first["width"])))
     if size is None:
         return None
     boxes = []
@@ -92,7 +93,7 @@ def _image(path: Path, rows: _Rows, ids: Mapping[str, int], problems: Problems) 
             if any(row[column] for column in _CORNERS):
                 problems.add("boxes without a class skipped", name)
             continue
-        bbox = checked_box([_number(row[column]) for column in _CORNERS], size, problems, name)
+        bbox = checked_box([number_in(row[column]) for column in _CORNERS], size, problems, name)
         if bbox is not None:
             boxes.append(SourceBox(category_id=ids[row["class"]], bbox=bbox))
     return SourceImage(path=path, size=size, boxes=tuple(boxes), split=rows.split)
@@ -118,11 +119,3 @@ def _lines(path: Path, problems: Problems) -> list[tuple[str, Mapping[str, str]]
 def _has_columns(path: Path) -> bool:
     with path.open(encoding="utf-8-sig", errors="replace") as file:
         return set(COLUMNS) <= {cell.strip().strip('"') for cell in file.readline(10_000).split(",")}
-
-
-def _number(text: str) -> float:
-    """Not a number where the text is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")

@@ -133,6 +133,14 @@ def _is_new(folder: Path, seen: set[Path]) -> bool:
     return True
 
 
+def number_in(text: str) -> float:
+    """The number that a text is; not a number where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")
+
+
 def split_of(path: PurePath, root: PurePath) -> Split | None:
     """The split that a folder or file name below `root` tells, such as valid/ or train_labels.csv.
 

@@ -23,6 +23,7 @@ from ofa_det.data.formats.source import (
     checked_box,
     checked_categories,
     files_below,
+    number_in,
     split_of,
     usable_size,
 )
@@ -163,7 +164,7 @@ def parse_annotation(content: bytes) -> _Annotation:
     objects = []
     for item in root.every("object"):
         box = item.first("bndbox")
-        corners = tuple(_number(box.text(key)) if box else float("nan") for key in _CORNERS)
+        corners = tuple(number_in(box.text(key)) if box else float("nan") for key in _CORNERS)
         xmin, ymin, xmax, ymax = corners
         name = item.text("name").strip()
         if not name:
@@ -171,16 +172,8 @@ def parse_annotation(content: bytes) -> _Annotation:
         difficult = item.text("difficult").strip() not in ("", "0")
         objects.append(_Object(name=name, corners=(xmin, ymin, xmax, ymax), difficult=difficult))
     size = root.first("size")
-    height, width = (_number(size.text(key)) if size else float("nan") for key in ("height", "width"))
+    height, width = (number_in(size.text(key)) if size else float("nan") for key in ("height", "width"))
     return _Annotation(filename=root.text("filename").strip(), size=(height, width), objects=tuple(objects))
-
-
-def _number(text: str) -> float:
-    """Not a number where the text is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
 
 
 class _Element:
