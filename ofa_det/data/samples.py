@@ -6,7 +6,7 @@ import logging
 import math
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,18 @@ class SampleTeacher(Protocol):
         ...
 
 
+def _log_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """As `warnings.showwarning`, into the log."""
+    logger.warning("%s", message)
+
+
 class _Collecting(logging.Handler):
     """Adds warnings to a list, as text."""
 
@@ -87,7 +99,7 @@ class TrainingSamples(Dataset[Sample]):
         """
         package = logging.getLogger("ofa_det")
         package.handlers, package.propagate = [_Collecting(self._collected)], False
-        warnings.showwarning = lambda message, *_: logger.warning("%s", message)
+        warnings.showwarning = _log_warning
 
     def __getitem__(self, drawn: Draw) -> Sample:
         images, problems = [], []
