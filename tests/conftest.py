@@ -39,6 +39,23 @@ WriteDetector = Callable[..., Path]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "write what the hostile inputs of test_hostile_inputs.py got as a table"
+    parser.addoption("--hostile_table", type=Path, metavar="FILE", help=text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    path: Path | None = config.getoption("hostile_table")
+    if path is None:
+        return
+    lines = ["| input | command | status | told |", "|---|---|---|---|"]
+    for report in terminalreporter.getreports("passed"):
+        for name, command, status, told in (value for key, value in report.user_properties if key == "hostile"):
+            shown = "<br>".join(f"`{line.replace('|', '¦')}`" for line in told)
+            lines.append(f"| {name} | `{command}` | {status} | {shown} |")
+    path.write_text("\n".join(lines) + "\n")
+
+
 @pytest.fixture(scope="session")
 def tiny_space() -> SearchSpace:
     """The smallest space that ships, at 64 and 96 px: subnets run in milliseconds."""

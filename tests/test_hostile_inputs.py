@@ -1,392 +1,34 @@
 """Inputs made to break the commands: each ends with one line and exit status 2, and none takes the machine with it.
 
-Where single faults are skipped and nothing is left, warnings come before that line; those rows say so.
+Where single faults are skipped and nothing is left, warnings come before that line; those rows say so. With
+`--hostile_table FILE` the lines are written as a table, in Markdown.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import struct
+import re
+import threading
 import time
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
-from PIL import Image
-from safetensors.numpy import load_file, save
+from hostile_data import DATA_ROWS, Room
+from hostile_models import MODEL_ROWS
+from hostile_outputs import OUTPUT_ROWS
 
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.levels import ssd_anchor_sizes
-from ofa_det.artefacts.model_file import MODEL_FILE, description_header
+from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, description_header
 from ofa_det.cli.main import main
-from ofa_det.data.generated import CATEGORIES
+from ofa_det.data.generated import CATEGORIES, generate_dataset
 from ofa_det.models.network import Detector
-from ofa_det.models.run_folder import save_model
-
-HUGE = 10**30
-
-
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """Where a row may write, and the sound things that it breaks."""
-
-    folder: Path
-    data_root: Path
-    detector: Path
-    tflite: Path
-
-    def write(self, name: str, content: bytes | str) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content.encode() if isinstance(content, str) else content)
-        return path
-
-    def picture(self, name: str, size: tuple[int, int] = (80, 40)) -> Path:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", size, (90, 120, 30)).save(path)
-        return path
-
-
-Row = Callable[[Room], list[str]]
-
-
-# --- COCO annotations ------------------------------------------------------------------------------------------------
-
-
-def coco(
-    change: Callable[[dict, Room], object] = lambda content, room: None,
-    *,
-    text: bytes | None = None,
-    command: str = "fit-anchors",
-) -> Row:
-    """A data set of one image and one box, changed; `text` is the whole annotation file instead."""
-
-    def make(room: Room) -> list[str]:
-        room.picture("data/train2017/1.png")
-        content = {
-            "images": [{"id": 1, "file_name": "1.png", "width": 80, "height": 40}],
-            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [10, 10, 20, 20], "iscrowd": 0}],
-            "categories": [{"id": 1, "name": "cell"}],
-        }
-        change(content, room)
-        written = json.dumps(content).encode() if text is None else text
-        room.write("data/annotations/instances_train2017.json", written)
-        return [command, "--data.root", str(room.folder / "data"), "--output", str(room.folder / "converted")]
-
-    return make
-
-
-def field(section: str, **values: object) -> Row:
-    return coco(lambda content, room: content[section][0].update(values))
-
-
-def link(name: str, target: str, file_name: str) -> Row:
-    """A link in the image folder; `target` is relative to the room."""
-
-    def change(content: dict, room: Room) -> None:
-        room.picture("outside/secret.png")
-        (room.folder / "data/train2017" / name).symlink_to(room.folder / target)
-        content["images"][0]["file_name"] = file_name
-
-    return coco(change)
-
-
-def pipe(content: dict, room: Room) -> None:
-    os.mkfifo(room.folder / "data/train2017/pipe.png")
-    content["images"][0]["file_name"] = "pipe.png"
-
-
-def bomb_png(side: int = 60_000) -> bytes:
-    """A PNG whose header states `side` squared pixels."""
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
-
-
-def bomb_image(content: dict, room: Room) -> None:
-    room.write("data/train2017/1.png", bomb_png())
-
-
-POLYGON_BOMB = b'{"annotations": [{"segmentation": [' + b"[1]  " * 5000 + b"x]}]}"
-
-
-# --- other formats ---------------------------------------------------------------------------------------------------
-
-LAUGHS_XML = (
-    '<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "lollollol">'
-    + "".join(f'<!ENTITY {new} "{f"&{old};" * 10}">' for old, new in zip("abcdefgh", "bcdefghi", strict=True))
-    + "]><annotation><object><name>&i;</name></object></annotation>"
-)
-EXTERNAL_XML = (
-    '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/passwd">]>'
-    "<annotation><object><name>&x;</name></object></annotation>"
-)
-BOX_XML = (
-    "<annotation><filename>1.png</filename><size><width>{size}</width><height>{size}</height></size><object>"
-    "<name>cell</name><bndbox><xmin>{low}</xmin><ymin>{low}</ymin><xmax>{high}</xmax><ymax>{high}</ymax></bndbox>"
-    "</object></annotation>"
-)
-LAUGHS_YAML = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 20))
-CSV_HEADER = "filename,width,height,class,xmin,ymin,xmax,ymax\n"
-
-
-def converted(*more: str, **files: bytes | str) -> Row:
-    """A folder of one picture and these files, whose names have `__` for a slash and end in `_suffix`."""
-
-    def make(room: Room) -> list[str]:
-        room.picture("source/1.png")
-        room.picture("source/images/train/2.png")
-        for name, content in files.items():
-            stem, _, suffix = name.rpartition("_")
-            room.write(f"source/{stem.replace('__', '/')}.{suffix}", content)
-        return ["convert", str(room.folder / "source"), "--output", str(room.folder / "converted"), *more]
-
-    return make
-
-
-def yolo(names: str, label: str = "0 0.5 0.5 0.2 0.2\n", **more: str) -> Row:
-    return converted(data_yaml=names, labels__train__2_txt=label, **more)
-
-
-# --- configurations --------------------------------------------------------------------------------------------------
-
-
-def config(text: str, option: str = "--config") -> Row:
-    def make(room: Room) -> list[str]:
-        return ["fit-anchors", "--data.root", str(room.data_root), option, str(room.write("hostile.yaml", text))]
-
-    return make
-
-
-# --- models ----------------------------------------------------------------------------------------------------------
-
-
-def evaluated(room: Room, model: Path) -> list[str]:
-    return ["eval", "--model", str(model), "--data.root", str(room.data_root), "--output", str(room.folder / "eval")]
-
-
-def weights(change: Callable[[dict[str, str], dict[str, np.ndarray]], object]) -> Row:
-    """A run folder whose header and tensors are changed."""
-
-    def make(room: Room) -> list[str]:
-        tensors = load_file(room.detector / MODEL_FILE)
-        content = (room.detector / MODEL_FILE).read_bytes()
-        (length,) = struct.unpack("<Q", content[:8])
-        header = json.loads(content[8 : 8 + length])["__metadata__"]
-        change(header, tensors)
-        room.write(f"det/{MODEL_FILE}", save(tensors, metadata=header))
-        return evaluated(room, room.folder / "det")
-
-    return make
-
-
-def description(change: Callable[[dict], object]) -> Row:
-    def changed(header: dict[str, str], tensors: dict[str, np.ndarray]) -> None:
-        content = json.loads(header["ofa_det"])
-        change(content)
-        header["ofa_det"] = json.dumps(content)
-
-    return weights(changed)
-
-
-def header_text(text: str) -> Row:
-    return weights(lambda header, tensors: header.update(ofa_det=text))
-
-
-def widened(content: dict) -> None:
-    content["detector"]["space"]["backbone"]["stem"]["width"] = 10**7
-
-
-def run_folder(change: Callable[[bytes], bytes]) -> Row:
-    def make(room: Room) -> list[str]:
-        room.write(f"det/{MODEL_FILE}", change((room.detector / MODEL_FILE).read_bytes()))
-        return evaluated(room, room.folder / "det")
-
-    return make
-
-
-def tflite(change: Callable[[bytes], bytes], command: str = "eval") -> Row:
-    def make(room: Room) -> list[str]:
-        model = room.write("hostile.tflite", change(room.tflite.read_bytes()))
-        return evaluated(room, model) if command == "eval" else [command, "--model", str(model)]
-
-    return make
-
-
-def beside(name: str, content: bytes | str, *more: str) -> Row:
-    """A sound model with a hostile file beside it."""
-
-    def make(room: Room) -> list[str]:
-        room.write("model.tflite", room.tflite.read_bytes())
-        room.write(name, content)
-        return ["detect", "--model", str(room.folder / "model.tflite"), "--image", str(room.picture("a.png")), *more]
-
-    return make
-
-
-def image(content: bytes) -> Row:
-    def make(room: Room) -> list[str]:
-        return ["detect", "--model", str(room.detector), "--image", str(room.write("hostile.png", content))]
-
-    return make
-
-
-def onnx_model(location: str | None = None, metadata: str = "{}") -> bytes:
-    """Adds a weight to its input; the weight is in another file if a location is named."""
-    weight = onnx.numpy_helper.from_array(np.ones(4, np.float32), "w")
-    if location is not None:
-        onnx.external_data_helper.set_external_data(weight, location)
-        weight.ClearField("raw_data")
-    values = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [4]) for name in ("x", "y")]
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", *([v] for v in values), [weight]
-    )
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
-    onnx.helper.set_model_props(model, {"ofa_det": metadata})
-    return model.SerializeToString()
-
-
-def onnx_file(content: bytes) -> Row:
-    def make(room: Room) -> list[str]:
-        room.write("weights.bin", np.ones(4, np.float32).tobytes())
-        return evaluated(room, room.write("hostile.onnx", content))
-
-    return make
-
-
-def subnet(content: str) -> Row:
-    def make(room: Room) -> list[str]:
-        return ["predict-latency", "--model", str(room.write("subnet.json", content))]
-
-    return make
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
-
-ROWS: dict[str, tuple[Row, str]] = {
-    "file_name that climbs": (field("images", file_name="../1.png"), "which leads out of it"),
-    "file_name that climbs later": (field("images", file_name="a/../../1.png"), "which leads out of it"),
-    "file_name that climbs on Windows": (field("images", file_name="..\\1.png"), "which leads out of it"),
-    "absolute file_name": (field("images", file_name="/etc/hostname"), "found the absolute path"),
-    "absolute file_name on Windows": (field("images", file_name="C:\\1.png"), "found the absolute path"),
-    "file_name with a null byte": (field("images", file_name="1.png\0"), "which no file can have"),
-    "file_name of half a character": (field("images", file_name="\ud800.png"), "which no file can have"),
-    "link that leads out": (
-        link("l.png", "outside/secret.png", "l.png"),
-        "1 links that lead out of it, the first l.png",
-    ),
-    "folder link that leads out": (link("l", "outside", "l/secret.png"), "links that lead out of it"),
-    "link to a device": (link("l.png", "../../../../../../../dev/zero", "l.png"), "links that lead out of it"),
-    "pipe as image (warned)": (coco(pipe), "expected readable images"),
-    "stated size of 10^12 pixels": (field("images", width=10**6, height=10**6), "found 1000000 x 1000000"),
-    "stated size of 30 GB": (field("images", width=100_000, height=100_000), "expected images of up to"),
-    "stated size of 1 x 100,000": (field("images", width=1, height=100_000), "sides of up to 1 : 1000"),
-    "stated size of 10^400": (field("images", width=10**400), "1 to 100000 px"),
-    "stated size that is no number": (field("images", width=float("nan")), "found nan x 40"),
-    "category id 10^30": (field("categories", id=HUGE), "expected an 'id' of 64 bits in categories[0]"),
-    "image id 10^30": (field("images", id=-HUGE), "expected an 'id' of 64 bits in images[0]"),
-    "category id that is true": (field("categories", id=True), "of type int"),
-    "annotation of category 10^30 (warned)": (field("annotations", category_id=HUGE), "expected boxes to fit"),
-    "category id that is no number": (field("annotations", category_id=float("nan")), "of type int"),
-    "category name of two lines": (field("categories", name="a\nb"), "expected a name of one line"),
-    "bbox 10^400": (field("annotations", bbox=[1, 1, 10**400, 5]), "a 'bbox' of 64-bit numbers in annotations[0]"),
-    "area 10^400": (field("annotations", area=10**400), "a 'area' of 64-bit numbers in annotations[0]"),
-    "bbox that is no number (warned)": (field("annotations", bbox=[float("nan")] * 4), "expected boxes to fit"),
-    "bbox of lists": (field("annotations", bbox=[[1], [2], [3], [4]]), "expected a 'bbox' of 4 numbers"),
-    "bbox of a string": (field("annotations", bbox="1234"), "of type list"),
-    "number of 5000 digits": (coco(text=b'{"images": [' + b"9" * 5000 + b"]}"), "expected JSON"),
-    "JSON nested 100,000 deep": (coco(text=b"[" * 100_000), "nested too deeply"),
-    "polygons to backtrack over": (coco(text=POLYGON_BOMB), "expected JSON"),
-    "annotations of other bytes": (coco(text=bytes(range(128, 256))), "expected JSON"),
-    "annotations of nothing": (coco(text=b""), "expected JSON"),
-    "image of 3.6 * 10^9 pixels (warned)": (coco(bomb_image), "expected readable images"),
-    "inspected: bbox 10^400": (
-        coco(lambda content, room: content["annotations"][0].update(bbox=[10**400] * 4), command="inspect"),
-        "a 'bbox' of 64-bit numbers",
-    ),
-    "inspected: nothing": (lambda room: ["inspect", str(room.folder)], "expected the folder of a COCO-format data set"),
-    "VOC: billion laughs": (converted(**{"1_xml": LAUGHS_XML}), "a document type declaration"),
-    "VOC: external entity": (converted(**{"1_xml": EXTERNAL_XML}), "a document type declaration"),
-    "VOC: nested 100,000 deep": (converted(**{"1_xml": "<a>" * 100_000}), "that are no VOC XML"),
-    "VOC: cut": (converted(**{"1_xml": BOX_XML[:100]}), "that are no VOC XML"),
-    "VOC: encoding that is none": (converted(**{"1_xml": '<?xml version="1.0" encoding="x-no"?><a/>'}), "no VOC XML"),
-    "VOC: size 10^30, corners without end": (
-        converted(**{"1_xml": BOX_XML.format(size=HUGE, low="-1e999", high="1e999")}),
-        "1 degenerate boxes skipped",
-    ),
-    "VOC: file name that climbs": (
-        converted(other_xml=BOX_XML.format(size=8, low=1, high=9).replace("1.png", "../../etc/passwd")),
-        "annotation files without their image left out",
-    ),
-    "YOLO: billion laughs": (yolo(f"{LAUGHS_YAML}names: *a19\n"), "aliases that stand for more than"),
-    "YOLO: folder that leads out": (
-        yolo("names: [a]\ntrain: ../outside\n", **{"../outside/x_txt": ""}),
-        "leads out of it",
-    ),
-    "YOLO: absolute folder": (yolo("names: [a]\npath: /\ntrain: etc\n"), "leads out of it"),
-    "YOLO: class 10^30": (yolo(f"names: {{{HUGE}: a}}\n"), "expected classes of 0 to 99999"),
-    "YOLO: label of class 10^30": (yolo("names: [a]\n", f"{HUGE} 0.5 0.5 0.1 0.1\n"), "1 lines that are no labels"),
-    "YOLO: label that is no number": (yolo("names: [a]\n", "0 0.5 0.5 1e999 0.1\n0 1 1 1 1\n"), "expected Pascal VOC"),
-    "YOLO: names of names": (yolo("names: [[a], {b: c}]\n"), "expected the name of class 0"),
-    "CSV: cell of 1 MB": (converted(t_csv=f"{CSV_HEADER}{'x' * 10**6},1,1,a,0,0,1,1\n"), "expected a CSV table"),
-    "CSV: no numbers": (converted(t_csv=f"{CSV_HEADER}1.png,nan,inf,a,nan,0,1e999,1\n"), "1 degenerate boxes skipped"),
-    "CSV: other bytes": (converted(t_csv=CSV_HEADER.encode() + b"1.png,8,8,\xff\xfe,1,1,2,2\n"), "expected UTF-8 text"),
-    "COCO to YOLO: file_name that climbs": (
-        converted(
-            a_json='{"images": [{"id": 1, "file_name": "../1.png", "width": 9, "height": 9}], "annotations": [], '
-            '"categories": [{"id": 1, "name": "a"}]}'
-        ),
-        "which leads out of it",
-    ),
-    "config: billion laughs": (config(LAUGHS_YAML), "aliases that stand for more than"),
-    "config: a list that holds itself": (config("data: &a [*a]\n"), "aliases that stand for more than"),
-    "config: nested 100,000 deep": (config("[" * 100_000), "nested too deeply"),
-    "config: code": (config("data: !!python/object/apply:os.system [exit]\n"), "could not determine a constructor"),
-    "config: a value that is not its tag's": (config("seed: !!int ''\n"), "expected YAML"),
-    "config: other bytes": (config("\0\1\2"), "expected YAML"),
-    "space: billion laughs": (config(LAUGHS_YAML, "--space"), "aliases that stand for more than"),
-    "weights: header without its keys": (header_text('{"schema_version": 2}'), "expected 'detector', found none"),
-    "weights: header of a list": (header_text("[1]"), "schema_version 2, found None"),
-    "weights: header nested deep": (header_text("[" * 100_000), "nested too deeply"),
-    "weights: header without ours": (weights(lambda header, tensors: header.clear()), "schema_version 2, found None"),
-    "weights: resolution 10^6": (
-        description(lambda content: content["subnet"].update(resolution=10**6)),
-        "expected resolutions up to 8192 px",
-    ),
-    "weights: network of 10^7 channels": (description(widened), "weights in"),
-    "weights: one missing": (weights(lambda header, tensors: tensors.popitem()), "expected"),
-    "weights: none": (weights(lambda header, tensors: tensors.clear()), "as its header states, found 0"),
-    "weights: cut": (run_folder(lambda content: content[: len(content) // 2]), "expected weights in"),
-    "weights: header of 2^62 bytes": (run_folder(lambda content: struct.pack("<Q", 2**62)), "expected weights in"),
-    "tflite: cut": (tflite(lambda content: content[: len(content) // 2]), "expected a TFLite model in"),
-    "tflite: cut, its latency": (tflite(lambda content: content[: len(content) // 2], "predict-latency"), "TFLite"),
-    "tflite: nothing": (tflite(lambda content: b""), "expected a TFLite model in"),
-    "tflite: an identifier alone": (tflite(lambda content: b"\xff\xff\xff\x7fTFL3"), "expected a TFLite model in"),
-    "manifest: a list": (beside("manifest.json", "[]"), "schema_version"),
-    "manifest: nested deep": (beside("manifest.json", "[" * 100_000), "nested too deeply"),
-    "image: cut": (image(bomb_png(8)[:40]), "expected a readable image"),
-    "image: 3.6 * 10^9 pixels": (image(bomb_png()), "expected a readable image"),
-    "onnx: weights outside": (onnx_file(onnx_model("../weights.bin")), "expected all weights inside"),
-    "onnx: weights at a path": (onnx_file(onnx_model("/etc/passwd")), "found them in '/etc/passwd'"),
-    "onnx: weights beside it": (onnx_file(onnx_model("weights.bin")), "found them in 'weights.bin'"),
-    "onnx: cut": (onnx_file(onnx_model()[:60]), "expected an ONNX model"),
-    "onnx: metadata nested deep": (onnx_file(onnx_model(metadata="[" * 100_000)), "nested too deeply"),
-    "onnx: metadata of a list": (onnx_file(onnx_model(metadata="[]")), "schema_version"),
-    "subnet: nested deep": (subnet("[" * 100_000), "nested too deeply"),
-    "subnet: a number": (subnet("1e999"), "expected"),
-}
+from ofa_det.models.run_folder import load_supernet, save_model
+
+ROWS = {**DATA_ROWS, **MODEL_ROWS, **OUTPUT_ROWS}
+LONGEST_LINE = 200
+"""Without the path of the folder that the input lies in."""
 
 
 @pytest.fixture(scope="module")
@@ -405,28 +47,56 @@ def detector(tiny_space, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def room(tmp_path, tiny_root, detector, write_detector) -> Room:
+def room(tmp_path, tiny_root, detector, write_detector):
     model = write_detector([[0.5, 0.5, 0.2, 0.2]], [[0.9, 0.1]], name="sound.tflite")
-    return Room(folder=tmp_path / "room", data_root=tiny_root, detector=detector, tflite=model)
+    with ExitStack() as stack:
+        yield Room(folder=tmp_path / "room", data_root=tiny_root, detector=detector, tflite=model, stack=stack)
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_a_hostile_input_is_one_line_and_status_2(room, name, capfd):
+def test_a_hostile_input_is_one_line_and_status_2(room, name, capfd, record_property):
     make, words = ROWS[name]
     argv = make(room)
     begin = time.process_time()
-    status = main(argv)
+    with room.stack:
+        status = main(argv)
     assert time.process_time() - begin < 10
     output, error = capfd.readouterr()
-    lines = error.splitlines()
-    if "(warned)" in name:
-        assert lines[0].startswith("WARNING: ")
-        lines = [line for line in lines if not line.startswith("WARNING: ")]
+    lines = error.replace(str(room.folder), ".").splitlines()
+    *warnings, line = (line for line in lines if line.strip() and "it/s]" not in line)  # Without progress bars.
+    record_property("hostile", (name, argv[0], status, [*warnings, line]))
     assert status == 2
-    assert len(lines) == 1, error
-    assert lines[0].startswith(f"ofa-det {argv[0]}: error: ")
-    assert "expected " in lines[0]
-    assert words in lines[0]
+    assert bool(warnings) == ("(warned)" in name), error
+    assert all(warning.startswith("WARNING: ") for warning in warnings)
+    assert re.match(rf"ofa-det {argv[0]}: error: (\./.+: )?expected .+, found .+; .+", line)
+    assert words in line
     assert "Traceback" not in output + error
     assert not (room.folder / "converted").exists()
-    assert len(lines[0]) < 1000
+    assert len(line) <= LONGEST_LINE
+
+
+def test_an_image_that_is_deleted_while_training_runs_is_told_and_the_model_is_whole(
+    tmp_path, tiny_space_file, capfd, record_property
+):
+    root = generate_dataset(tmp_path / "data", num_train=4, num_val=2, image_size=(96, 128))
+    image, run = min((root / "train2017").iterdir()), tmp_path / "run"
+
+    def delete() -> None:
+        while not (run / CONFIG_FILE).exists():  # Written once the data set is open.
+            time.sleep(0.001)
+        image.unlink()
+
+    deleting = threading.Thread(target=delete, daemon=True)
+    deleting.start()
+    options = {"output": run, "space": tiny_space_file, "num_workers": 2, "accelerator": "cpu", "calibration_images": 4}
+    lengths = {"num_images": 48, "batch_size": 4, "warmup_images": 4}
+    options |= {"data.root": root, **{f"schedule.{name}": value for name, value in lengths.items()}}
+    status = main(["train", *(f"--{name}={value}" for name, value in options.items())])
+    deleting.join()
+    warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("WARNING: ")]
+    told = [line.replace(str(tmp_path), ".") for line in warnings]
+    record_property("hostile", ("image deleted while training runs", "train", status, told))
+    assert status == 0
+    gone = f"WARNING: expected an image, found nothing at ./data/train2017/{image.name}; it is taken as grey"
+    assert told[0] == f"{gone}, without boxes"
+    load_supernet((run / MODEL_FILE).parent)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str, *, dura
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with told_how_to_mend(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             _write(temporary, content.encode() if isinstance(content, str) else content, durable=durable)
@@ -35,10 +37,19 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | str, *, dura
             temporary.unlink(missing_ok=True)
         if durable:
             _sync_folder(path.parent)
+
+
+@contextmanager
+def told_how_to_mend(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes of what fails in the block an error that says what to do about `path`, whatever file was in the way."""
+    try:
+        yield
     except OSError as error:
-        if (mend := how_to_mend(error, path)) is None:
+        # A file within may have told it already, by its own name.
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        if (mend := how_to_mend(cause, path)) is None:
             raise
-        raise type(error)(mend) from error
+        raise type(error)(mend) from cause
 
 
 def how_to_mend(error: OSError, path: str | os.PathLike[str] | None = None) -> str | None:
@@ -107,7 +118,9 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
         return Path(path).read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected text in UTF-8 in {os.fspath(path)}, found {error.reason}") from error
+        raise ValueError(
+            f"expected text in UTF-8 in {os.fspath(path)}, found other bytes ({error.reason}); save it as UTF-8"
+        ) from error
 
 
 def parse_json(content: bytes | str, *, where: str) -> Any:
@@ -122,7 +135,25 @@ def parse_json(content: bytes | str, *, where: str) -> Any:
     """
     try:
         return json.loads(content)
-    except ValueError as error:  # Python's own refusal of very long integers is no JSONDecodeError.
-        raise ValueError(f"expected JSON in {where}, found {error}") from error
-    except RecursionError as error:
-        raise ValueError(f"expected JSON in {where}, found values nested too deeply") from error
+    except (ValueError, RecursionError) as error:
+        found = _json_fault(error) if content.strip() else "nothing"
+        raise ValueError(f"expected JSON in {where}, found {found}; correct it or make it anew") from error
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    """What Python's reader has refused, in words for whoever wrote it."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"a mistake in line {error.lineno}, column {error.colno} ({error.msg})"
+    if isinstance(error, UnicodeDecodeError):
+        return f"bytes that are no UTF-8 from byte {error.start} on"
+    return "values nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
+
+
+def shown(value: Any, most: int = 40) -> str:
+    """A value that a file states, for an error: as JSON writes it, cut where it is longer."""
+    text = ""
+    for part in json.JSONEncoder(default=str, skipkeys=True).iterencode(value):  # Not all of what may be endless.
+        text += part
+        if len(text) > most:
+            return f"{text[:most]}..."
+    return text

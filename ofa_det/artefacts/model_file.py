@@ -10,7 +10,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from ofa_det.arch.description import ModelDescription
-from ofa_det.artefacts.files import parse_json
+from ofa_det.artefacts.files import parse_json, shown
 from ofa_det.artefacts.records import from_plain, to_plain
 
 SCHEMA_VERSION = 3
@@ -46,13 +46,13 @@ def read_description(run_folder: str | os.PathLike[str]) -> ModelDescription:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {}).get(_HEADER_KEY, "{}")
     except SafetensorError as error:
-        raise ValueError(f"expected weights in {path}, found {error}") from error
-    try:
-        header = parse_json(text, where=_HEADER_KEY)
-    except ValueError as error:
-        raise ValueError(f"expected weights in {path} with their description, found another header: {error}") from error
+        raise ValueError(
+            f"expected weights in {path}, found a cut or damaged file; copy it anew, or train anew"
+        ) from error
+    header = parse_json(text, where=f"the header of {path}")
     found = header.pop("schema_version", None) if isinstance(header, dict) else None
-    wanted = f"expected {path} of schema_version {SCHEMA_VERSION}, found {found!r:.40}; train it anew"
+    version = "none" if found is None else shown(found)
+    wanted = f"expected {path} of schema_version {SCHEMA_VERSION}, found {version}; train it anew"
     if found not in (SCHEMA_VERSION, OLDER_VERSION):
         raise ValueError(wanted)
     description = from_plain(ModelDescription, header, where=str(path))
@@ -60,7 +60,7 @@ def read_description(run_folder: str | os.PathLike[str]) -> ModelDescription:
     if found == OLDER_VERSION and subnet is None:
         raise ValueError(wanted)
     if (largest := max((*space.resolutions, *((subnet.resolution,) if subnet else ())))) > MAX_RESOLUTION_PX:
-        raise ValueError(f"expected resolutions up to {MAX_RESOLUTION_PX} px in {path}, found {largest}")
+        raise ValueError(f"expected resolutions up to {MAX_RESOLUTION_PX} px in {path}, found {largest}; train it anew")
     return description
 
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal, NoReturn, Protocol, TypeVar, Union, g
 
 import yaml
 
-from ofa_det.artefacts.files import read_json, write_json
+from ofa_det.artefacts.files import read_json, shown, write_json
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ def from_plain(kind: type[T], value: Any, *, where: str) -> T:
     try:
         found: T = _convert(kind, value, "")
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {error}; correct it, or make it anew") from error
     return found
 
 
@@ -90,7 +90,8 @@ def parse_record(content: Any, kind: type[RecordT], *, where: str) -> RecordT:
     """
     found = content.get("schema_version") if isinstance(content, dict) else None
     if found != kind.SCHEMA_VERSION:
-        raise ValueError(f"expected {where} of schema_version {kind.SCHEMA_VERSION}, found {found}; make it anew")
+        version = "none" if found is None else shown(found)
+        raise ValueError(f"expected {where} of schema_version {kind.SCHEMA_VERSION}, found {version}; make it anew")
     return from_plain(kind, {key: item for key, item in content.items() if key != "schema_version"}, where=where)
 
 
@@ -136,16 +137,27 @@ def parse_yaml(content: bytes | str, *, where: str) -> Any:
             if node is None:
                 return None
             if _written_out(node, {}) > _MOST_YAML_VALUES:
-                raise ValueError(f"aliases that stand for more than {_MOST_YAML_VALUES} values")
+                raise yaml.MarkedYAMLError(problem=f"aliases that stand for more than {_MOST_YAML_VALUES} values")
             return loader.construct_document(node)
         finally:
             loader.dispose()
     # PyYAML lets a value that is not what its tag says fail in whatever way Python does.
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError) as error:
-        found = " ".join(str(error).split())  # PyYAML writes several lines.
-        raise ValueError(f"expected YAML in {where}, found {found}") from error
-    except RecursionError as error:
-        raise ValueError(f"expected YAML in {where}, found values nested too deeply") from error
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"expected YAML in {where}, found {_yaml_fault(error)}; correct it") from error
+
+
+def _yaml_fault(error: Exception) -> str:
+    """What PyYAML has refused, in words for whoever wrote it."""
+    if isinstance(error, RecursionError):
+        return "values nested too deeply"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"bytes that are no text at position {error.position}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "a value that is not what its tag says"
+    unknown = str(error.problem).removeprefix("could not determine a constructor for the tag ")
+    problem = error.problem if unknown == error.problem else f"the tag {unknown:.60}, which stands for nothing here"
+    mark = error.problem_mark
+    return f"{problem}" if mark is None else f"{problem} in line {mark.line + 1}, column {mark.column + 1}"
 
 
 def _written_out(node: yaml.Node, sizes: dict[int, float]) -> float:

@@ -20,6 +20,14 @@ BROKEN: Final = (struct.error, LookupError, TypeError, ValueError, AttributeErro
 """What the generated reader raises, since it follows whatever offsets stand in a damaged file."""
 
 
+_MEND: Final = "copy or export it anew"
+
+
+def broken_model(where: str) -> ValueError:
+    """The error of a file that begins as a TFLite model and does not go on as one."""
+    return ValueError(f"expected a whole TFLite model in {where}, found a cut or damaged one; {_MEND}")
+
+
 def read_tables(content: bytes, *, where: str) -> Any:
     """The tables of a file, to be read or changed.
 
@@ -34,11 +42,11 @@ def read_tables(content: bytes, *, where: str) -> Any:
         ValueError: not a TFLite flatbuffer, or a broken one.
     """
     if content[4:8] != _IDENTIFIER:
-        raise ValueError(f"expected a TFLite model in {where}, found no TFL3 identifier")
+        raise ValueError(f"expected a TFLite model in {where}, found no TFL3 identifier; {_MEND}")
     try:
         return schema.ModelT.InitFromPackedBuf(bytearray(content))
     except BROKEN as error:
-        raise ValueError(f"expected a whole TFLite model in {where}, found a broken one ({error})") from error
+        raise broken_model(where) from error
 
 
 def write_tables(model: Any) -> bytes:
@@ -90,5 +98,9 @@ def open_interpreter(
             )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"expected a TFLite model in {where}, found: {error}") from error
+        read_tables(content, where=where)  # Says what is wrong with a file that is none.
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"expected a TFLite model in {where} that LiteRT runs, found {reason:.100}; {_MEND}"
+        ) from error
     return interpreter

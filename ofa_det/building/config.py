@@ -59,7 +59,8 @@ class BuildConfig:
         name: of the packages, of letters, digits, `.`, `_` and `-`; the cap is added to it.
         ap_tolerance: largest fall of AP, as a fraction, by export; a file that loses more ends the build, which may be
             resumed with another.
-        least_ap: AP, as a fraction, below which a file is not packaged.
+        least_ap: AP, as a fraction, below which a file is not packaged, and the build ends; by default what there is is
+            packaged, and one that finds next to nothing is warned of.
         safety: standard errors of the predicted latency by which the files stay below their caps.
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
         seed: of every stage.
@@ -80,7 +81,7 @@ class BuildConfig:
     search_subnets: int | None = None
     name: str = "ofa-det"
     ap_tolerance: float = 0.01
-    least_ap: float = 0.01
+    least_ap: float = 0.0
     safety: float = 1.0
     device: str = "pixel2"
     seed: int = 0

@@ -45,7 +45,7 @@ from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.inspection import InspectConfig
 from ofa_det.data.splits import open_split
 from ofa_det.evaluation.inspection import PICTURES_FILE, RECORD_FILE, inspect
-from ofa_det.evaluation.run import evaluate
+from ofa_det.evaluation.run import EvaluateConfig, evaluate
 from ofa_det.export.run import export
 from ofa_det.latency.measure import MeasureLatencyConfig, measure_latency
 from ofa_det.report.run import ReportConfig, report
@@ -60,6 +60,7 @@ logger = logging.getLogger(__name__)
 
 DETECTORS_FILE = "detectors.json"
 HOST_FILE = "host_latency.json"
+_USEFUL_AP = 0.05
 _MAY_CHANGE = ("output", "resume", "ap_tolerance", "least_ap")
 
 
@@ -225,7 +226,7 @@ class _Build:
                 f"evaluation_{of}_{name}",
                 "eval",
                 evaluate_config(config, folder, cap, of, trained_ms=trained_ms),
-                partial(evaluate, progress=False),
+                self._evaluated,
                 writes=[evaluation / "metrics.json", evaluation / "detections.json"],
             )
         packaging = package_config(config, folder, cap)
@@ -244,6 +245,16 @@ class _Build:
         self.stages.run_config(
             f"host_latency_{name}", "measure-latency", host_config(folder, cap), measure, writes=[host]
         )
+
+    def _evaluated(self, options: EvaluateConfig) -> None:
+        metrics = evaluate(options, progress=False)
+        if metrics.ap < _USEFUL_AP:
+            logger.warning(
+                "%s finds next to nothing, AP %.1f: its training was too short; give it more --hours, in another "
+                "--output",
+                self.folder.relative(Path(options.model)),
+                100 * metrics.ap,
+            )
 
     def _submission(self, cap: float) -> Path:
         """Where the package goes, which carries its AP in its name."""

@@ -98,7 +98,7 @@ def command(
                     f"expected one process, found {launched.num_ranks} ranks; only train and search run under torchrun"
                 )
             keep_freed_memory()
-            with _logging_to_stderr(), logging_redirect_tqdm():
+            with _logging_to_stderr(), logging_redirect_tqdm(), _warnings_told_once():
                 # Ranks might each find another folder free.
                 if numbered and launch() is None and not _names_output(words):
                     config = _with_unnamed_output(config)
@@ -142,6 +142,35 @@ def _logging_to_stderr() -> Iterator[None]:
     finally:
         logging.root.removeHandler(handler)
         package.setLevel(level)
+
+
+class _Once(logging.Filter):
+    """Lets each warning pass once: stages of one command read the same data."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        if record.levelno != logging.WARNING or text not in self._told:
+            self._told.add(text)
+            return True
+        return False
+
+
+@contextmanager
+def _warnings_told_once() -> Iterator[None]:
+    """Keeps what has been shown from being shown again; who listens to the log itself hears all."""
+    once = _Once()
+    shown = [handler for handler in logging.root.handlers if getattr(handler, "stream", None) is sys.stderr]
+    for handler in shown:
+        handler.addFilter(once)
+    try:
+        yield
+    finally:
+        for handler in shown:
+            handler.removeFilter(once)
 
 
 def _usage(name: str, config_class: type[Any], paths: Mapping[str, str], *, several: bool) -> str:

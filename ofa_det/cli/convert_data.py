@@ -38,7 +38,7 @@ def _report(done: Conversion, output: str) -> Iterator[str]:
     yield f"wrote {output}: {done.linked_images} images linked, {done.copied_images} copied"
     if done.to == "coco":
         yield f"next: ofa-det inspect {output}"
-        yield f"      ofa-det train --config single --data.root {output}"
+        yield f"      ofa-det build {output} --latency_cap_ms 80"
 
 
 main = command(

@@ -33,9 +33,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
-from ofa_det.artefacts.files import read_json
+from ofa_det.artefacts.files import read_json, shown
 from ofa_det.data.annotations import AnnotationTable
 from ofa_det.data.image_names import is_text, name_fault
+from ofa_det.data.images import MAX_PIXELS
 from ofa_det.data.problems import Problems
 
 ROUNDING_PX = 1.0
@@ -48,8 +49,6 @@ _SECTIONS = "images", "annotations", "categories"
 _FIELDS = "id", "file_name", "width", "height", "image_id", "category_id", "bbox", "iscrowd", "area", "name"
 _KEYS_READ = frozenset((*_SECTIONS, *_FIELDS))
 _MAX_SIDE_PX = 100_000
-_MAX_PIXELS = 178_956_970
-"""Twice `PIL.Image.MAX_IMAGE_PIXELS`: what PIL refuses to decode."""
 _MAX_ASPECT = 1000
 """Pictures of a given width are drawn for people; one of a pixel's width would be without end."""
 _LARGEST_ID = 2**63 - 1
@@ -76,12 +75,12 @@ def read_annotation_file(path: str | os.PathLike[str], *, problems: Problems | N
     counted = Problems(path.name) if problems is None else problems
     try:
         if not isinstance(content, dict):
-            raise ValueError(f"expected a JSON object, found a {type(content).__name__}")
+            raise ValueError(f"expected an object with {', '.join(_SECTIONS)}, found {shown(content)}")
         categories = _read_categories(_entries(content, "categories"))
         images = _read_images(_entries(content, "images"), counted)
         table = _read_boxes(_entries(content, "annotations"), categories, images, counted)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        raise ValueError(f"{error}; correct {path}") from error
     if problems is None:
         counted.warn()
     return table
@@ -101,30 +100,35 @@ def _read_content(path: Path) -> Any:
 def _entries(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     entries = content.get(key)
     if not isinstance(entries, list):
-        found = "nothing" if key not in content else f"a {type(entries).__name__}"
-        raise ValueError(f"expected a list '{key}', found {found}")
+        raise ValueError(f"expected a list '{key}', found {shown(entries) if key in content else 'none'}")
     for position, entry in enumerate(entries):
         if not isinstance(entry, dict):
-            raise ValueError(f"expected objects in '{key}', found {entry!r:.40} at position {position}")
+            raise ValueError(f"expected objects in '{key}', found {shown(entry)} at position {position}")
     return entries
 
 
 _NUMBER = (int, float)
+_KINDS: Mapping[type | tuple[type, ...], str] = {
+    int: "a whole number",
+    _NUMBER: "a number",
+    str: "a text",
+    list: "a list of four numbers",
+}
 
 
 def _field(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], section: str, position: int) -> Any:
     value = entry.get(key)
     # bool is an int to Python; in an annotation file it is a mistake.
     if not isinstance(value, types) or isinstance(value, bool):
-        names = " or ".join(kind.__name__ for kind in (types if isinstance(types, tuple) else (types,)))
-        raise ValueError(f"expected '{key}' of type {names} in {section}[{position}], found {value!r:.40}")
+        found = shown(value) if key in entry else "none"
+        raise ValueError(f"expected '{key}' to be {_KINDS[types]} in {section}[{position}], found {found}")
     return value
 
 
 def _id(entry: Mapping[str, Any], section: str, position: int) -> int:
     value: int = _field(entry, "id", int, section, position)
     if abs(value) > _LARGEST_ID:
-        raise ValueError(f"expected an 'id' of 64 bits in {section}[{position}], found {value!r:.40}")
+        raise ValueError(f"expected 'id' of up to 64 bits in {section}[{position}], found {shown(value)}")
     return value
 
 
@@ -146,7 +150,7 @@ def _read_categories(entries: Sequence[Mapping[str, Any]]) -> tuple[Category, ..
             id=_id(entry, "categories", position), name=_field(entry, "name", str, "categories", position)
         )
         if category.name.splitlines() not in ([category.name], []) or not is_text(category.name):
-            raise ValueError(f"expected a name of one line in categories[{position}], found {category.name!r:.60}")
+            raise ValueError(f"expected a name of one line in categories[{position}], found {shown(category.name, 60)}")
         if category.id in categories:
             raise ValueError(f"expected distinct category ids, found {category.id} twice")
         categories[category.id] = category
@@ -166,12 +170,12 @@ def _read_images(entries: Sequence[Mapping[str, Any]], problems: Problems) -> di
         width, height = (_field(entry, key, _NUMBER, "images", position) for key in ("width", "height"))
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(
-                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {width!r:.40} x "
-                f"{height!r:.40}"
+                f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {shown(width)} x "
+                f"{shown(height)}"
             )
-        if width * height > _MAX_PIXELS or max(width, height) > _MAX_ASPECT * min(width, height):
+        if width * height > MAX_PIXELS or max(width, height) > _MAX_ASPECT * min(width, height):
             raise ValueError(
-                f"expected images of up to {_MAX_PIXELS} pixels, and sides of up to 1 : {_MAX_ASPECT}, in "
+                f"expected images of up to {MAX_PIXELS} pixels, and sides of up to 1 : {_MAX_ASPECT}, in "
                 f"images[{position}], found {width} x {height}"
             )
         if image_id not in images:
@@ -245,7 +249,7 @@ def _read_bboxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     if not (set(map(len, boxes)) <= {4} and set(map(type, flat)) <= set(_NUMBER)):
         for position, box in enumerate(boxes):
             if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
-                raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {box!r:.60}")
+                raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {shown(box, 60)}")
     return _as_floats(flat, "bbox", per_entry=4).reshape(-1, 4)
 
 
@@ -255,9 +259,7 @@ def _as_floats(values: Sequence[float], key: str, *, per_entry: int = 1) -> NDAr
         return np.array(values, np.float64)
     except OverflowError as error:
         position = next(at for at, value in enumerate(values) if abs(value) > sys.float_info.max) // per_entry
-        raise ValueError(
-            f"expected a '{key}' of 64-bit numbers in annotations[{position}], found larger ones"
-        ) from error
+        raise ValueError(f"expected '{key}' of 64-bit numbers in annotations[{position}], found larger ones") from error
 
 
 def _read_crowd(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
@@ -265,7 +267,7 @@ def _read_crowd(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:
     crowd = [entry.get("iscrowd", 0) for entry in entries]
     for position, value in enumerate(crowd):
         if value not in (0, 1):
-            raise ValueError(f"expected 'iscrowd' to be 0 or 1 in annotations[{position}], found {value!r:.40}")
+            raise ValueError(f"expected 'iscrowd' to be 0 or 1 in annotations[{position}], found {shown(value)}")
     return np.array(crowd, np.bool_)
 
 

@@ -62,13 +62,13 @@ class Sample(NamedTuple):
         image: (R, R, 3) uint8 RGB.
         annotations: its boxes.
         attached: what else belongs to it.
-        problems: what was wrong with the images that it is made of.
+        notes: what is to be warned of, such as images that cannot be read.
     """
 
     image: NDArray[np.uint8]
     annotations: Annotations
     attached: Mapping[str, NDArray[Any]]
-    problems: list[str]
+    notes: list[str]
 
 
 def pack(samples: list[Sample]) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def pack(samples: list[Sample]) -> dict[str, Any]:
         "counts": [int((~a.ignored).sum()) for a in annotations],
         "ignored_counts": [int(a.ignored.sum()) for a in annotations],
         "attached": _pack_attached([sample.attached for sample in samples]),
-        "problems": [problem for sample in samples for problem in sample.problems],
+        "notes": [note for sample in samples for note in sample.notes],
     }
 
 

@@ -66,13 +66,15 @@ class CocoDataset:
         table = read_annotation_file(annotation_file, problems=problems)
         folder = Path(image_folder)
         if not folder.is_dir():
-            raise ValueError(f"expected a folder of images, found nothing at {folder}; check the data root")
+            raise ValueError(f"expected a folder of images, found nothing at {folder}; check --data.root")
         counted = Problems(Path(annotation_file).name) if problems is None else problems
         rows = _readable_rows(table, folder, Path(annotation_file), counted, missing)
         if problems is None:
             counted.warn()
         if not len(rows):
-            raise ValueError(f"expected readable images in {folder}, found none of {len(table.file_names)}")
+            raise ValueError(
+                f"expected readable images in {folder}, found none of {len(table.file_names)}; replace them"
+            )
         return cls(table, folder, rows)
 
     def joined_by(self, folder: str | os.PathLike[str], names: Sequence[str], sizes: NDArray[np.int64]) -> CocoDataset:
@@ -249,8 +251,8 @@ def _readable_rows(
         return np.array(readable, np.int64)
     if outside:
         raise ValueError(
-            f"expected every image of {annotation_file} in {folder}, found {len(outside)} links that lead out of it, "
-            f"the first {outside[0]}; copy the files in their place"
+            f"expected every image of {annotation_file} in {folder}, found {len(outside)} links out of it, the first "
+            f"{outside[0]}; copy the files in their place"
         )
     if missing:
         raise ValueError(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from ofa_det.artefacts.files import shown
+
 
 def name_fault(name: str) -> str | None:
     """What is wrong with a name relative to the image folder, for an error; None if it stays within.
@@ -12,12 +14,12 @@ def name_fault(name: str) -> str | None:
     Links are another matter, see `FolderGuard`: they are in the folder, not in the name.
     """
     if not name or not is_text(name) or "\0" in name:
-        return f"{name!r:.80}, which no file can have"
+        return f"{shown(name, 80)}, which no file can have"
     # Names written on Windows are judged as Windows would, so that a data set means the same everywhere.
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or name.startswith("\\"):
-        return f"the absolute path {name!r:.80}"
+        return f"the absolute path {shown(name, 80)}"
     if ".." in PurePosixPath(name).parts or ".." in PureWindowsPath(name).parts:
-        return f"{name!r:.80}, which leads out of it"
+        return f"{shown(name, 80)}, which leads out of it"
     return None
 
 
@@ -56,7 +58,7 @@ class FolderGuard:
                 return False
             mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
-            raise ValueError(f"expected an image, found {path}, which is no file")
+            raise ValueError(f"expected an image, found {path}, which is no file; replace it")
         return self._is_inside(path.parent)
 
     def _is_inside(self, folder: Path) -> bool:

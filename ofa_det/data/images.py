@@ -7,10 +7,13 @@ import os
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 """Of the files in a folder that are taken for images, in lower case."""
+
+MAX_PIXELS = 178_956_970
+"""Twice `PIL.Image.MAX_IMAGE_PIXELS`: what PIL refuses to decode."""
 
 MID_GREY = 128
 """Fills what no image covers; it is the value that preprocessing maps to zero."""
@@ -55,7 +58,18 @@ def read_image(
     except FileNotFoundError as error:
         raise FileNotFoundError(f"expected an image, found nothing at {os.fspath(path)}") from error
     except Exception as error:  # PIL's decoders raise anything from SyntaxError to struct.error on damaged files.
-        raise ValueError(f"expected a readable image, found {os.fspath(path)}: {error}") from error
+        raise ValueError(
+            f"expected a readable image in {os.fspath(path)}, found {_fault(error)}; replace it"
+        ) from error
+
+
+def _fault(error: Exception) -> str:
+    """What PIL has refused."""
+    if isinstance(error, UnidentifiedImageError):
+        return "no image, or the beginning of one"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"more than {MAX_PIXELS} pixels"
+    return " ".join(str(error).split())[:100] or "damaged data"
 
 
 def reduction(sizes: NDArray[np.int64], min_side: int) -> NDArray[np.int64]:
@@ -87,7 +101,7 @@ def image_sizes(path: str | os.PathLike[str]) -> tuple[tuple[int, int], ...]:
     except FileNotFoundError:
         raise
     except Exception as error:  # As in `read_image`.
-        raise ValueError(f"expected an image, found {os.fspath(path)}: {error}") from error
+        raise ValueError(f"expected an image in {os.fspath(path)}, found {_fault(error)}; replace it") from error
 
 
 def stretch(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -104,7 +104,10 @@ def _open(data: DataConfig) -> tuple[dict[str, CocoDataset], list[Problem], list
     """The parts that there are, the faults of their annotations, and the images that are not in their folders."""
     root = Path(data.root)
     if not root.is_dir():
-        raise FileNotFoundError(f"expected the folder of a COCO-format data set, found nothing at {root}")
+        raise FileNotFoundError(
+            f"expected the folder of a COCO-format data set, found nothing at {root}; check the path, or bring other "
+            "formats into this layout with ofa-det convert"
+        )
     files = {"train": (data.train_annotations, data.train_images)}
     if (root / data.val_annotations).is_file():
         files["val"] = data.val_annotations, data.val_images

@@ -4,59 +4,27 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, get_worker_info
 
-from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
-from ofa_det.data.batch import Batch, Sample, pack, unpack
+from ofa_det.data.batch import Batch, pack, unpack
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw, Phase, TrainingStream
-from ofa_det.data.image_cache import ReadImage, cached
-from ofa_det.data.images import MID_GREY, reduction, stretch
-
-if TYPE_CHECKING:
-    from ofa_det.data.augmentation import Augmenter
+from ofa_det.data.image_cache import cached
+from ofa_det.data.images import reduction, stretch
+from ofa_det.data.samples import Attachments, SampleTeacher, TrainingSamples, image_or_grey
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_GREY_PX = 4096
-"""Longer side of what stands for an image that cannot be decoded; it looks the same at any size."""
-
-
 _DRAWN_SEED = 0  # Of `DrawnImages`.
-
-
-class Attachments(Protocol):
-    """What travels with a training sample, such as a teacher's stored labels of it."""
-
-    def __call__(self, drawn: Draw) -> Mapping[str, NDArray[Any]]:
-        """Arrays of one draw, by name; called in the process that prepares it."""
-        ...
-
-
-class SampleTeacher(Protocol):
-    """What a teacher has said of the images that samples are made of; called in the process that prepares them."""
-
-    def seed(self, drawn: Draw) -> int:
-        """The seed of the draw's augmentation: its own, or that of a view which the teacher has seen."""
-        ...
-
-    def whole(self, drawn: Draw, index: int, annotations: Annotations) -> Annotations:
-        """The annotations of an image of the draw as it is, with what the teacher says of it."""
-        ...
-
-    def varied(self, drawn: Draw, annotations: Annotations) -> Annotations:
-        """The annotations of the augmented image, with what the teacher says of it."""
-        ...
 
 
 def main_phase(step: int) -> Phase:
@@ -87,7 +55,7 @@ def training_loader(
 
     Draw n of a run, see `ofa_det.data.draws`, follows from (`seed`, n), so a step's batch follows from its number
     alone: a resumed run sees what an uninterrupted one does, whatever the number of workers. An image whose pixels
-    cannot be decoded is named in a warning, once, and delivered grey without boxes.
+    cannot be decoded is delivered grey without boxes. What workers warn of, such images too, is logged here, once.
 
     Args:
         dataset: what to draw from.
@@ -135,7 +103,7 @@ def training_loader(
     read = cached(
         partial(dataset.image, min_side=min_side), _decoded_bytes(dataset, min_side), max_bytes=cache_mb * 10**6
     )
-    samples = _TrainingSamples(dataset, read, Augmenter(augmentation), attachments, teacher)
+    samples = TrainingSamples(dataset, read, Augmenter(augmentation), attachments, teacher)
     part = batch_size // num_ranks
     draws = (
         _draws_of_step(stream, step * batch_size + rank * part, part, resolution_of_step(step), phase_of_step(step))
@@ -166,7 +134,7 @@ def image_batches(
     for start in range(0, len(positions), batch_size):
         batch = []
         for index in positions[start : start + batch_size]:
-            image, problem = _image_or_grey(dataset, index, dataset.image)
+            image, problem = image_or_grey(dataset, index, dataset.image)
             if problem:
                 logger.warning("%s; it is taken as grey", problem)
             batch.append(stretch(image, size))
@@ -203,16 +171,6 @@ def _decoded_bytes(dataset: CocoDataset, min_side: int | None) -> NDArray[np.int
     return np.asarray(sides.prod(axis=1) * 3)
 
 
-def _image_or_grey(dataset: CocoDataset, index: int, read: ReadImage) -> tuple[NDArray[np.uint8], str]:
-    """The image, or a grey one of its size and what is wrong with it."""
-    try:
-        return read(index), ""
-    except (ValueError, OSError) as error:
-        height, width = dataset.image_size(index)  # Only stated, so it may be anything.
-        factor = max(1.0, max(height, width) / _LARGEST_GREY_PX)
-        return np.full((math.ceil(height / factor), math.ceil(width / factor), 3), MID_GREY, np.uint8), str(error)
-
-
 @dataclass(frozen=True, kw_only=True)
 class DrawnImages:
     """Reads images as `image_batches` does, but varied as training draws them.
@@ -236,56 +194,24 @@ class DrawnImages:
             _draws_of_step(stream, first, min(batch_size, count - first), side, "closing")
             for first in range(0, count, batch_size)
         )
-        for batch in _deliver(_TrainingSamples(dataset, read, Augmenter(self.augmentation), None, None), draws, 0):
+        for batch in _deliver(TrainingSamples(dataset, read, Augmenter(self.augmentation), None, None), draws, 0):
             yield batch.images.permute(0, 2, 3, 1).numpy()
 
 
-class _TrainingSamples(Dataset[Sample]):
-    """Draw -> sample; runs in the worker processes."""
-
-    def __init__(
-        self,
-        dataset: CocoDataset,
-        read: ReadImage,
-        augmenter: Augmenter,
-        attachments: Attachments | None,
-        teacher: SampleTeacher | None,
-    ) -> None:
-        self._dataset = dataset
-        self._read = read
-        self._augmenter = augmenter
-        self._attachments = attachments
-        self._teacher = teacher
-
-    def __getitem__(self, drawn: Draw) -> Sample:
-        images, problems = [], []
-        for index in drawn.indices:
-            image, problem = _image_or_grey(self._dataset, index, self._read)
-            images.append((image, Annotations.none() if problem else self._annotations(drawn, index)))
-            if problem:
-                problems.append(problem)
-        seed = drawn.seed if self._teacher is None else self._teacher.seed(drawn)
-        varied, annotations = self._augmenter(images, resolution=drawn.resolution, seed=seed)
-        if self._teacher is not None and not problems:
-            annotations = self._teacher.varied(drawn, annotations)
-        return Sample(varied, annotations, self._attachments(drawn) if self._attachments else {}, problems)
-
-    def _annotations(self, drawn: Draw, index: int) -> Annotations:
-        annotations = self._dataset.annotations(index)
-        return annotations if self._teacher is None else self._teacher.whole(drawn, index, annotations)
-
-
 def _prepare_worker(worker: int) -> None:
-    """Keeps OpenCV out of the thread pool that this process inherited.
+    """Lets warnings travel with the samples, and keeps OpenCV out of the thread pool that this process inherited.
 
     A fork copies the pool's state but none of its threads. What wakes, resizes or ends it, as `setNumThreads(1)` does,
     can wait for ever for them. With 0, OpenCV computes in the calling thread and never looks at the pool. It is set
     here, not where the package is imported: the setting is global, and the parent's own is not ours to change.
     """
     cv2.setNumThreads(0)
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.collect_warnings()
 
 
-def _deliver(samples: _TrainingSamples, draws: Iterator[list[Draw]], num_workers: int) -> Iterator[Batch]:
+def _deliver(samples: TrainingSamples, draws: Iterator[list[Draw]], num_workers: int) -> Iterator[Batch]:
     loader = DataLoader(
         samples,
         batch_sampler=draws,
@@ -297,8 +223,8 @@ def _deliver(samples: _TrainingSamples, draws: Iterator[list[Draw]], num_workers
     )
     warned: set[str] = set()
     for packed in loader:
-        for problem in packed["problems"]:
-            if problem not in warned:
-                warned.add(problem)
-                logger.warning("%s; it is taken as grey, without boxes", problem)
+        for note in packed["notes"]:
+            if note not in warned:
+                warned.add(note)
+                logger.warning("%s", note)
         yield unpack(packed)

@@ -27,10 +27,14 @@ class Problem:
     count: int
     first: tuple[str, ...]
 
+    @property
+    def named(self) -> str:
+        """The first few, in words."""
+        return ", ".join([*self.first, *["..."] * (self.count > len(self.first))])
+
     def __str__(self) -> str:
         """One line."""
-        more = ", ..." if self.count > len(self.first) else ""
-        return f"{self.source}: {self.count} {self.kind} ({', '.join(self.first)}{more})"
+        return f"{self.source}: {self.count} {self.kind} ({self.named})"
 
 
 class Problems:

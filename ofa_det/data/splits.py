@@ -75,7 +75,9 @@ def open_splits(config: DataConfig, splits: Sequence[Split]) -> tuple[CocoDatase
             raise ValueError(f"expected a split of {', '.join(get_args(Split))}, found {split!r}")
     root = Path(config.root)
     if not root.is_dir():
-        raise FileNotFoundError(f"expected the folder of a COCO-format data set, found nothing at {root}")
+        raise FileNotFoundError(
+            f"expected the folder of a COCO-format data set, found nothing at {root}; check --data.root"
+        )
     training: CocoDataset | None = None
     opened = []
     for split in splits:

@@ -112,7 +112,10 @@ def _session(path: Path, num_threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions share no public base class
-        raise ValueError(f"expected an ONNX model in {path}, found: {error}") from error
+        reason = str(error).rpartition(" : ")[2].rstrip(".")  # Behind the runtime's own codes.
+        raise ValueError(
+            f"expected an ONNX model in {path}, found one that cannot be opened ({reason:.80}); copy or export it anew"
+        ) from error
 
 
 def _metadata(path: Path, session: onnxruntime.InferenceSession) -> tuple[OnnxMetadata, bool]:

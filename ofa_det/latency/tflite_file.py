@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.arch.layers import RESIZE_FACTOR, Activation, Layer, LayerKind, Shape
 from ofa_det.artefacts.postprocess_op import POSTPROCESS_OP, read_attributes
-from ofa_det.artefacts.tflite_content import op_name, read_tables
+from ofa_det.artefacts.tflite_content import broken_model, op_name, read_tables
 from ofa_det.latency.latencies import Precision
 from ofa_det.latency.postprocessing import (
     DetectionTail,
@@ -113,7 +113,7 @@ def parse_tflite(content: bytes, *, where: str) -> TfliteNetwork:
     try:
         return _GraphReader(model, where).read()
     except (LookupError, TypeError, AttributeError, ArithmeticError, struct.error) as error:  # dangling indices
-        raise ValueError(f"expected a whole TFLite model in {where}, found a broken one ({error})") from error
+        raise broken_model(where) from error
 
 
 class _GraphReader:

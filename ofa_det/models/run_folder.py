@@ -80,7 +80,9 @@ def _load(run_folder: str | Path, network: NetworkT, description: ModelDescripti
     try:
         found, expected = load_file(path), network.state_dict()
     except (SafetensorError, KeyError) as error:  # KeyError: a type that torch does not have.
-        raise ValueError(f"expected weights in {path}, found {error}; train it anew") from error
+        raise ValueError(
+            f"expected weights in {path}, found a cut or damaged file; copy it anew, or train anew"
+        ) from error
     for key in sorted(found.keys() | expected.keys()):
         shapes = [tuple(state[key].shape) if key in state else "none" for state in (expected, found)]
         if shapes[0] != shapes[1]:

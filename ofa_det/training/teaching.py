@@ -14,7 +14,7 @@ from ofa_det.data.annotations import Annotations
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.draws import Draw
-from ofa_det.data.loading import Attachments
+from ofa_det.data.samples import Attachments
 from ofa_det.data.teaching import TeachingConfig, taught
 from ofa_det.teachers.feature_file import StoredFeatures
 from ofa_det.teachers.label_file import TeacherLabels

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ofa_det.artefacts.files import read_json, read_lines, write_atomically, write_json
+from ofa_det.artefacts.files import read_json, read_lines, shown, write_atomically, write_json
 
 
 def test_a_file_and_its_folder_are_made(tmp_path: Path) -> None:
@@ -89,8 +89,14 @@ def test_lines_of_a_text(tmp_path: Path, content: bytes, lines: list[str]) -> No
 def test_what_is_no_utf_8_is_a_value_error_that_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_bytes("größe".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"^expected text in UTF-8 in .*labels\.txt, found invalid"):
+    with pytest.raises(ValueError, match=r"^expected text in UTF-8 in .*labels\.txt, found other bytes"):
         read_lines(path)
+
+
+def test_a_value_is_shown_as_json_cut_where_it_is_long() -> None:
+    assert [shown(value) for value in (None, True, math.nan, "a\n")] == ["null", "true", "NaN", '"a\\n"']
+    assert shown([10**50, {(1, 2): 3}]) == f"[1{'0' * 38}..."
+    assert shown({(1, 2): {1, 2}, "a": {1}}) == '{"a": "{1}"}'
 
 
 def test_json_round_trip(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ def test_a_description_comes_back_from_the_header(tmp_path: Path, description: M
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        (None, "schema_version 3, found None; train it anew"),
-        ({"format": "pt"}, "schema_version 3, found None"),
+        (None, "schema_version 3, found none; train it anew"),
+        ({"format": "pt"}, "schema_version 3, found none"),
         ({"ofa_det": json.dumps({"schema_version": 1})}, "schema_version 3, found 1"),
         ({"ofa_det": json.dumps({"schema_version": 2, "model": 1})}, "expected keys of detector, .*found 'model'"),
-        ({"ofa_det": "{"}, "expected weights in"),
+        ({"ofa_det": "{"}, "expected JSON in the header of"),
     ],
 )
 def test_another_kind_of_header_is_refused(tmp_path: Path, header: dict[str, str] | None, message: str) -> None:

@@ -63,6 +63,8 @@ def test_every_cap_gets_a_file_that_keeps_it_and_a_page(built):
         assert (built.root / found.submission / "MODEL_CARD.md").is_file()
     assert "Detectors under 22 ms and 30 ms" in (built.root / "report.html").read_text()
     assert [entry.name for entry in record.stages][:4] == ["inspection", "plan", "supernet", "search"]
+    warned = [warning for entry in record.stages for warning in entry.warnings]
+    assert any(" finds next to nothing, AP 0." in warning for warning in warned)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@ import io
 import json
 import logging
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.building.progress import BuildProgress, Pace, Reached, clock, watch_search, watch_training
 from ofa_det.building.stages import Stages, repeating_command
-from ofa_det.data.splits import DataConfig
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.loading import training_loader
+from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.run import EvaluateConfig
 from ofa_det.training.config import TrainConfig
 
@@ -69,6 +72,23 @@ def test_what_a_stage_warns_of_is_remembered_once(new_stages, tmp_path):
     again.run("supernet", step, writes=[])
     assert [entry.warnings for entry in stages.done] == [("3 images are broken",), ()]
     assert again.done == stages.done[:1]
+
+
+def test_what_workers_of_a_stage_warn_of_is_on_its_page(new_stages, tiny_root, tmp_path):
+    root = shutil.copytree(tiny_root, tmp_path / "data")
+    dataset = open_split(DataConfig(root=str(root)), "train")
+    path = dataset.path(3)
+    path.write_bytes(path.read_bytes()[:900])
+
+    def step():
+        of_every_step = {"resolution_of_step": lambda step: 32, "augmentation": AugmentationConfig(), "num_workers": 2}
+        list(training_loader(dataset, batch_size=4, first_step=0, num_steps=3, seed=0, **of_every_step))
+
+    stages = new_stages()
+    stages.run("supernet", step, writes=[])
+    (warning,) = stages.done[0].warnings
+    assert warning.startswith(f"expected a readable image in {path}, found ")
+    assert warning.endswith("; replace it; it is taken as grey, without boxes")
 
 
 @pytest.mark.parametrize("found", ["another", "none"])

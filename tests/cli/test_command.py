@@ -214,6 +214,18 @@ def test_of_several_ranks_the_first_tells_what_goes_on(capsys, torchrun):
         assert ("INFO: told" in error, "WARNING: warned" in error) == (told, True)
 
 
+def test_a_warning_is_shown_once_and_whoever_listens_hears_all(capsys, caplog):
+    def tell(options):
+        for _ in range(2):
+            logging.getLogger("ofa_det.test").warning("%d broken images", 3)
+            logging.getLogger("ofa_det.test").info("goes on")
+
+    assert run_with("--root", "x", action=tell)[0] == 0
+    shown = capsys.readouterr().err.splitlines()
+    assert (shown.count("WARNING: 3 broken images"), shown.count("INFO: goes on")) == (1, 2)
+    assert [record.getMessage() for record in caplog.records].count("3 broken images") == 2
+
+
 def test_a_command_is_made_without_torch():
     script = "import sys, ofa_det.cli.command; assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": str(TOOLS.parent)}, check=False)

@@ -42,12 +42,12 @@ def test_it_prints_what_came_of_it_and_what_is_next(foxes, tmp_path, capsys):
     assert lines[6] == f"wrote {output}: 12 images linked, 0 copied"
     assert lines[7:] == [
         f"next: ofa-det inspect {output}",
-        f"      ofa-det train --config single --data.root {output}",
+        f"      ofa-det build {output} --latency_cap_ms 80",
     ]
     # Counted, named, and in the record.
-    assert "WARNING: foxes: 1 annotation files that are no VOC XML left out (broken.xml)" in printed.err
+    assert "WARNING: foxes: 1 files that are no VOC XML left out (broken.xml)" in printed.err
     (problem,) = json.loads((output / "conversion.json").read_text())["problems"]
-    assert (problem["kind"], problem["count"]) == ("annotation files that are no VOC XML left out", 1)
+    assert (problem["kind"], problem["count"]) == ("files that are no VOC XML left out", 1)
 
 
 def test_the_source_is_the_first_word_or_an_option(foxes, tmp_path):

@@ -86,7 +86,9 @@ def test_damaged_files_are_named(two_sided, tmp_path):
     two_sided.resize((320, 160)).save(path)
     path.write_bytes(path.read_bytes()[:-400])
     assert image_sizes(path) == ((160, 320),)
-    with pytest.raises(ValueError, match=r"expected a readable image, found .*a\.jpg"):
+    with pytest.raises(
+        ValueError, match=r"expected a readable image in .*a\.jpg, found image file is truncated .*; replace it"
+    ):
         read_image(path)
     path.write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"a\.jpg"):

@@ -3,6 +3,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -213,6 +214,23 @@ def test_corrupt_pixels_are_warned_of_once_and_delivered_grey(coco, caplog, num_
     assert len([record for record in caplog.records if "1.png" in record.getMessage()]) == 1
     assert all(len(boxes) == 0 for batch in seen for boxes in batch.boxes)
     assert all((batch.images.int() - MID_GREY).abs().max() < 40 for batch in seen)
+
+
+class Complaints(Marks):
+    """Warns of every draw, as a library of its images would and as the package does."""
+
+    def __call__(self, drawn: Draw):
+        warnings.warn("odd EXIF data", UserWarning, stacklevel=1)
+        logging.getLogger("ofa_det.data.images").warning("image %d is odd", drawn.indices[0])
+        return super().__call__(drawn)
+
+
+@pytest.mark.filterwarnings("always:odd EXIF data")
+def test_what_workers_warn_of_is_logged_here_once(dataset, caplog, capfd):
+    batches(dataset, num_workers=2, num_steps=7, attachments=Complaints())
+    told = [record.getMessage() for record in caplog.records]
+    assert sorted(told) == [*(f"image {index} is odd" for index in range(7)), "odd EXIF data"]
+    assert capfd.readouterr().err == ""
 
 
 def test_arguments_are_checked_before_the_first_batch(dataset):

@@ -161,7 +161,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected boxes of shape \(3, 4\), found \(2, 4\); make them anew"):
         TeacherLabels.read(path)
     save_file(arrays, path)
-    with pytest.raises(ValueError, match=r"expected .* of schema_version 1, found None; make it anew"):
+    with pytest.raises(ValueError, match=r"expected .* of schema_version 1, found none; make it anew"):
         TeacherLabels.read(path)
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 from tqdm import tqdm
 
 from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import told_how_to_mend
 from ofa_det.artefacts.records import write_record
 from ofa_det.data.formats.layout import Format, detect_format, read_source
 from ofa_det.data.formats.source import SPLITS, Source, SourceImage, Split
@@ -34,7 +35,8 @@ class ConvertConfig:
     Args:
         source: folder of the data set as it is.
         format: of it; auto looks for voc (XML files), yolo (label files with data.yaml or classes.txt), csv (columns
-            filename,width,height,class,xmin,ymin,xmax,ymax) and coco (also Roboflow's layout of it).
+            filename,width,height,class,xmin,ymin,xmax,ymax) and coco (annotations/instances_*.json, or Roboflow's
+            _annotations.coco.json).
         to: coco, the layout that every other command reads, or yolo.
         output: folder to write; it must be empty or not there.
         val_fraction: share of the images for validation, above 0 and below 1, each class in the same proportion; by
@@ -117,16 +119,20 @@ def convert(config: ConvertConfig, *, progress: bool = True) -> Conversion:
     """
     root, output = Path(config.source), Path(config.output)
     if not root.is_dir():
-        raise FileNotFoundError(f"expected the folder of a data set, found nothing at {root}")
+        raise FileNotFoundError(f"expected the folder of a data set, found nothing at {root}; check the path")
     _check_output(root, output)
     problems = Problems(root.name or str(root))
     found_format = detect_format(root) if config.format == "auto" else config.format
     source = read_source(root, found_format, problems, names=config.names, ignore_difficult=config.ignore_difficult)
     placed, divided = _divided(source, config, problems)
     temporary = output.with_name(f".{output.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
+    with told_how_to_mend(output):
+        temporary.mkdir(parents=True)
     try:
-        with tqdm(total=len(source.images), desc="images", leave=False, disable=not progress) as bar:
+        with (
+            told_how_to_mend(output),
+            tqdm(total=len(source.images), desc="images", leave=False, disable=not progress) as bar,
+        ):
             place = FilePlacer(root, placed, copy=config.copy_images, done=bar.update)
             if config.to == "coco":
                 write_coco(temporary, placed, source.categories, place)

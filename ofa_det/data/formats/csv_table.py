@@ -112,7 +112,9 @@ def _lines(path: Path, problems: Problems) -> list[tuple[str, Mapping[str, str]]
                 continue
             lines.append((name, {column: str(cells[column]).strip() for column in COLUMNS}))
     except csv.Error as error:
-        raise ValueError(f"expected a CSV table in {path}, found {error} in line {reader.line_num}") from error
+        raise ValueError(
+            f"expected a CSV table in {path}, found {error} in line {reader.line_num}; correct it"
+        ) from error
     return lines
 
 

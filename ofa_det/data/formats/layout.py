@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ofa_det.data.formats.coco import annotation_files, read_coco
-from ofa_det.data.formats.csv_table import COLUMNS, read_csv, tables_below
+from ofa_det.data.formats.csv_table import read_csv, tables_below
 from ofa_det.data.formats.source import Source, files_below
 from ofa_det.data.formats.voc import read_voc
 from ofa_det.data.formats.yolo import label_files, read_yolo
@@ -15,11 +15,6 @@ from ofa_det.data.images import IMAGE_SUFFIXES
 from ofa_det.data.problems import Problems
 
 Format = Literal["voc", "yolo", "csv", "coco"]
-
-LOOKED_FOR = (
-    "Pascal VOC (.xml files), YOLO (.txt files of `class x y width height`, with data.yaml or classes.txt), CSV with "
-    f"the columns {','.join(COLUMNS)}, COCO (annotations/instances_*.json or _annotations.coco.json)"
-)
 
 
 def detect_format(root: Path) -> Format:
@@ -44,7 +39,10 @@ def detect_format(root: Path) -> Format:
         raise ValueError(f"expected one format in {root}, found {', '.join(found)}; choose one with --format")
     counts = Counter(path.suffix.lower() or "without suffix" for path in files).most_common(5)
     there = ", ".join(f"{count} {suffix}" for suffix, count in counts) or "no files"
-    raise ValueError(f"expected {LOOKED_FOR} in {root}, found {there}")
+    raise ValueError(
+        f"expected Pascal VOC, YOLO, CSV or COCO annotations in {root}, found {there}; how each looks is told by "
+        "ofa-det convert --help"
+    )
 
 
 def read_source(
@@ -82,9 +80,12 @@ def read_source(
             f"used{_faults(problems)}"
         )
     if not any(image.boxes for image in source.images):
-        raise ValueError(f"expected objects in {root}, found none on {len(source.images)} images{_faults(problems)}")
+        faults = _faults(problems)
+        mend = "mend these" if faults else "annotate some"
+        raise ValueError(f"expected objects in {root}, found none on {len(source.images)} images{faults}; {mend}")
     return source
 
 
 def _faults(problems: Problems) -> str:
-    return "".join(f"; {problem}" for problem in problems.found())
+    """What may be the reason, to be mended."""
+    return "".join(f"; {problem.count} {problem.kind} ({problem.named})" for problem in problems.found())

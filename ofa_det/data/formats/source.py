@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Literal, get_args
 
 from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import shown
 from ofa_det.data.image_names import is_text
 from ofa_det.data.images import IMAGE_SUFFIXES, image_sizes
 from ofa_det.data.problems import Problems
@@ -161,11 +162,13 @@ def read_text(path: Path) -> str:
         ValueError: no UTF-8 text, or larger than annotations can be.
     """
     if path.stat().st_size > _MAX_TEXT_BYTES:
-        raise ValueError(f"expected a text file of up to {_MAX_TEXT_BYTES} bytes, found {path}")
+        raise ValueError(f"expected a text of up to {_MAX_TEXT_BYTES} bytes, found more in {path}; leave it out")
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"expected UTF-8 text in {path}, found {error}") from error
+        raise ValueError(
+            f"expected UTF-8 text in {path}, found other bytes from byte {error.start} on; save it as UTF-8"
+        ) from error
 
 
 def usable_size(path: Path, problems: Problems, *, stated: tuple[float, float] | None = None) -> tuple[int, int] | None:
@@ -227,8 +230,10 @@ def checked_categories(categories: Sequence[Category], *, where: str) -> tuple[C
         ValueError: more than a detector can tell apart, or a name that is not one line.
     """
     if len(categories) > _MAX_CLASSES:
-        raise ValueError(f"expected up to {_MAX_CLASSES} classes in {where}, found {len(categories)}")
+        raise ValueError(f"expected up to {_MAX_CLASSES} classes in {where}, found {len(categories)}; leave some out")
     for category in categories:
         if category.name.splitlines() != [category.name] or not is_text(category.name):
-            raise ValueError(f"expected class names of one line in {where}, found {category.name!r:.60}")
+            raise ValueError(
+                f"expected class names of one line in {where}, found {shown(category.name, 60)}; correct it"
+            )
     return tuple(sorted(categories))

@@ -79,7 +79,7 @@ def read_voc(root: Path, problems: Problems, *, ignore_difficult: bool = True) -
         if image is None and annotation is None:
             continue  # Counted already.
         if image is None:
-            problems.add("annotation files without their image left out", path.name)
+            problems.add("annotations without image left out", path.name)
         elif annotated.get(image) is not None:
             problems.add("further annotation files of the same image left out", path.name)
         else:
@@ -92,7 +92,7 @@ def read_voc(root: Path, problems: Problems, *, ignore_difficult: bool = True) -
     images = []
     for image in index.paths:
         if image not in annotated:
-            problems.add("images without annotation file taken as images without objects", image.name)
+            problems.add("images without annotations taken as empty", image.name)
         elif annotated[image] is None:
             continue  # Its file is broken and was counted: what is on the image is not known.
         if splits and image.stem not in splits:
@@ -148,7 +148,7 @@ def _read_annotation(path: Path, problems: Problems) -> _Annotation | None:
     except _DocumentTypeError as error:
         raise ValueError(f"expected annotations in {path}, found {error}; remove it") from error
     except ValueError:
-        problems.add("annotation files that are no VOC XML left out", path.name)
+        problems.add("files that are no VOC XML left out", path.name)
         return None
 
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ofa_det.arch.classes import Category
+from ofa_det.artefacts.files import shown
 from ofa_det.artefacts.records import parse_yaml
 from ofa_det.data.formats.source import (
     SPLITS,
@@ -53,7 +54,7 @@ def read_yolo(root: Path, problems: Problems, *, names: str | None = None) -> So
             "--names"
         )
     if not description.is_file():
-        raise FileNotFoundError(f"expected names of classes, found nothing at {description}")
+        raise FileNotFoundError(f"expected names of classes, found nothing at {description}; check --names")
     categories, folders = _read_description(description, root, problems)
     index = ImageIndex(root, room="images")
     known = {category.id for category in categories}
@@ -62,14 +63,16 @@ def read_yolo(root: Path, problems: Problems, *, names: str | None = None) -> So
         size = usable_size(path, problems)
         label = _label_file(path, root)
         if label is None:
-            problems.add("images without label file taken as images without objects", path.name)
+            problems.add("images without label file taken as empty", path.name)
         else:
             labelled.add(label)
         if size is not None:
             boxes = () if label is None else _boxes(label, size, known, problems)
             images.append(SourceImage(path=path, size=size, boxes=boxes, split=_split(path, root, folders)))
     if not labelled:
-        raise ValueError(f"expected label files (.txt) beside the images of {root} or in labels/, found none")
+        raise ValueError(
+            f"expected label files (.txt) beside the images of {root} or in labels/, found none; put them there"
+        )
     for path in label_files(root):
         if "labels" in path.relative_to(root).parts[:-1] and path not in labelled:
             problems.add("label files without their image left out", path.name)
@@ -111,19 +114,19 @@ def _read_description(
         return _categories([line for line in lines if line], path), {}
     content = parse_yaml(read_text(path), where=str(path))
     if not isinstance(content, dict):
-        raise ValueError(f"expected 'names' in {path}, found {type(content).__name__}")
+        raise ValueError(f"expected 'names' in {path}, found {shown(content)}; add the names of the classes")
     return _categories(content.get("names"), path), _folders(content, path, root, problems)
 
 
 def _categories(names: Any, path: Path) -> tuple[Category, ...]:
     numbered = dict(enumerate(names)) if isinstance(names, list) else names
     if not isinstance(numbered, dict) or not numbered:
-        raise ValueError(f"expected a list or a mapping of names in {path}, found {names!r:.40}")
+        raise ValueError(f"expected a list or a mapping of names in {path}, found {shown(names)}; correct it")
     for number, name in numbered.items():
         if type(number) is not int or not 0 <= number <= _LARGEST_CLASS:
-            raise ValueError(f"expected classes of 0 to {_LARGEST_CLASS} in {path}, found {number!r:.40}")
+            raise ValueError(f"expected classes of 0 to {_LARGEST_CLASS} in {path}, found {shown(number)}; correct it")
         if not isinstance(name, str | int | float):
-            raise ValueError(f"expected the name of class {number} in {path}, found {name!r:.40}")
+            raise ValueError(f"expected the name of class {number} in {path}, found {shown(name)}; correct it")
     found = [Category(id=number + 1, name=str(name)) for number, name in numbered.items()]
     return checked_categories(found, where=str(path))
 
@@ -167,8 +170,8 @@ def _place(entry: str, bases: Sequence[Path], root: Path) -> Path | None:
         return None
     if not there[0].resolve().is_relative_to(root.resolve()):
         raise ValueError(
-            f"expected images within {root}, found {entry!r:.80}, which leads out of it; name the folder that holds "
-            "both images and labels"
+            f"expected images within {root}, found {shown(entry, 80)}, which leads out of it; name the folder that "
+            "holds both images and labels"
         )
     return there[0]
 

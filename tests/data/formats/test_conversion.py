@@ -183,8 +183,8 @@ def test_roboflow_coco_and_a_single_file(root, picture, write, tmp_path):
 @pytest.mark.parametrize(
     ("files", "options", "message"),
     [
-        ({}, {}, r"expected Pascal VOC \(\.xml files\), YOLO .* found no files"),
-        ({"a.txt": "hello", "b.txt": "x"}, {}, r"annotations\.coco\.json\) in .*, found 2 \.txt"),
+        ({}, {}, "expected Pascal VOC, YOLO, .* found no files; how each"),
+        ({"a.txt": "hello", "b.txt": "x"}, {}, r"COCO annotations in .*, found 2 \.txt"),
         (
             {"a.xml": VOC, "a.txt": "0 0 0 1 1"},
             {},
@@ -193,7 +193,7 @@ def test_roboflow_coco_and_a_single_file(root, picture, write, tmp_path):
         (
             {"a.xml": VOC},
             {},
-            "expected images .* found none that can be used; .*1 annotation files without their image",
+            "expected images .* found none that can be used; .*1 annotations without image",
         ),
         ({"a.xml": VOC}, {"names": "n.txt"}, "expected --names with the format yolo, found it with voc"),
         ({"a.xml": VOC}, {"format": "csv"}, "expected a CSV file with the columns"),

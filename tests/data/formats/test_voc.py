@@ -93,12 +93,12 @@ def test_faults_are_counted_and_a_broken_file_is_not_taken_for_an_empty_one(root
         "empty": [],
     }
     assert kinds(problems) == {
-        "annotation files that are no VOC XML left out": 1,
-        "annotation files without their image left out": 1,
+        "files that are no VOC XML left out": 1,
+        "annotations without image left out": 1,
         "boxes outside their image skipped": 1,
         "boxes that stick out of their image clipped": 1,
         "degenerate boxes skipped": 2,
-        "images without annotation file taken as images without objects": 1,
+        "images without annotations taken as empty": 1,
         "unreadable images left out": 1,
     }
 

@@ -66,7 +66,7 @@ def test_faults_are_counted(root, picture, write, problems):
     assert kinds(problems) == {
         "boxes of a class without a name skipped": 1,
         "degenerate boxes skipped": 2,
-        "images without label file taken as images without objects": 1,
+        "images without label file taken as empty": 1,
         "label files without their image left out": 1,
         "lines that are no labels skipped": 2,
         "paths that are not there passed over": 1,
