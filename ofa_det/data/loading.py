@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 import cv2
 import numpy as np
@@ -208,7 +209,7 @@ def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(0)
     info = get_worker_info()
     assert info is not None
-    info.dataset.collect_warnings()
+    cast(TrainingSamples, info.dataset).collect_warnings()
 
 
 def _deliver(samples: TrainingSamples, draws: Iterator[list[Draw]], num_workers: int) -> Iterator[Batch]:
