@@ -33,7 +33,7 @@ from ofa_det.evaluation.subnets import SubnetScorer
 from ofa_det.models.calibration import calibrated, calibration_batches
 from ofa_det.models.fake_quantization import QuantizedDetector
 from ofa_det.models.launch import is_first_rank
-from ofa_det.models.memory import keep_freed_memory
+from ofa_det.models.memory import keep_freed_memory, release_freed_memory
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import load_pretrained
 from ofa_det.models.ranks import Ranks
@@ -213,6 +213,7 @@ def training_batches(
     config: TrainConfig, network: DetectionNetwork, images: TaughtImages, first_step: int, ranks: Ranks
 ) -> Iterable[Batch]:
     """A rank's parts of the batches from a step on, each at its subnets' resolution."""
+    release_freed_memory()  # The workers are forks of this process, which in a build has trained and searched before.
     return training_loader(
         images.dataset,
         batch_size=config.schedule.batch_size,
