@@ -207,7 +207,11 @@ def trained_and_scored(data: DataConfig, preset: str, folder: Path, **options: A
         folder: of the run.
         options: what differs from the preset; of the schedule at least `num_images`.
     """
-    options |= {"data": data, "output": str(folder), "resume": True, "checkpoint_every": CHECKPOINT_IMAGES}
+    options = (
+        {"supernet": None}
+        | options
+        | {"data": data, "output": str(folder), "resume": True, "checkpoint_every": CHECKPOINT_IMAGES}
+    )
     options["validate_every"] = max(1, options["schedule"]["num_images"] // 4)
     preset = preset if preset.endswith((".yaml", ".yml")) else f"train/{preset}"
     description = train(read_config(TrainConfig, preset, **options)).description
@@ -227,7 +231,7 @@ def _run_peer(config: RecipeConfig, name: str, folder: Path) -> dict[str, Any]:
     dataset = open_split(config.data, "train")
     preset = config.preset if config.preset.endswith((".yaml", ".yml")) else f"train/{config.preset}"
     schedule = {"num_images": config.images, "batch_size": BATCH_SIZE, "learning_rate": PEERS[name]}
-    options = read_config(TrainConfig, preset, data=config.data, subnet=SSDLITE, schedule=schedule)
+    options = read_config(TrainConfig, preset, data=config.data, supernet=None, subnet=SSDLITE, schedule=schedule)
     torch.manual_seed(config.seed)
     peer = build_peer(len(dataset.categories), dataset)
     decay = options.schedule.weight_decay

@@ -79,19 +79,22 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
         FileNotFoundError: no such data, supernet, detector, space or subnet.
         ValueError: data or options that do not serve, or a run folder that is in use.
     """
-    _check_detector(config)
+    _check_source(config)
     keep_freed_memory()
     with only_writer(config.output) if is_first_rank() else nullcontext():
         return _train(config, Path(config.output), progress)
 
 
-def _check_detector(config: TrainConfig) -> None:
-    """Refuses a detector that is not there, such as the one that presets leave to be named, before data are opened."""
-    if config.detector is not None and not Path(config.detector).is_dir():
-        raise FileNotFoundError(
-            f"expected the run folder of a trained detector, found nothing at {config.detector}; name it with "
-            f"{config.detector_option}"
-        )
+def _check_source(config: TrainConfig) -> None:
+    """Refuses a run folder that is not there, such as the one that presets leave to be named, before data are opened."""
+    for kind, source, option in (
+        ("detector", config.detector, config.detector_option),
+        ("supernet", config.supernet, "--supernet"),
+    ):
+        if source is not None and not Path(source).is_dir():
+            raise FileNotFoundError(
+                f"expected the run folder of a trained {kind}, found nothing at {source}; name it with {option}"
+            )
 
 
 def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult:

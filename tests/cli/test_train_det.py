@@ -151,14 +151,18 @@ def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
 
 
 @pytest.mark.parametrize(
-    ("preset", "option"),
-    [("low_rank_finetune", "--low_rank.detector"), ("quantized_finetune", "--quantize.detector")],
+    ("preset", "source", "option"),
+    [
+        ("low_rank_finetune", "detector", "--low_rank.detector"),
+        ("quantized_finetune", "detector", "--quantize.detector"),
+        ("finetune", "supernet", "--supernet"),
+    ],
 )
-def test_a_preset_that_goes_on_with_a_detector_wants_it_named(tiny_root, tmp_path, capsys, preset, option):
+def test_a_preset_that_goes_on_from_a_run_folder_wants_it_named(tiny_root, tmp_path, capsys, preset, source, option):
     assert main(["--config", preset, "--data.root", str(tiny_root), "--output", str(tmp_path / "out")]) == 2
     assert capsys.readouterr().err == (
-        "ofa-det train: error: expected the run folder of a trained detector, found nothing at DETECTOR; name it with "
-        f"{option}\n"
+        f"ofa-det train: error: expected the run folder of a trained {source}, found nothing at {source.upper()}; name "
+        f"it with {option}\n"
     )
     assert not (tmp_path / "out").exists()
 
