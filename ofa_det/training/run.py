@@ -86,7 +86,7 @@ def train(config: TrainConfig, *, progress: bool = True) -> TrainResult:
 
 
 def _check_source(config: TrainConfig) -> None:
-    """Refuses a run folder that is not there, such as the one that presets leave to be named, before data are opened."""
+    """Refuses a run folder that is not there, as the one that presets leave to be named, before data are opened."""
     for kind, source, option in (
         ("detector", config.detector, config.detector_option),
         ("supernet", config.supernet, "--supernet"),
