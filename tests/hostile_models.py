@@ -117,9 +117,9 @@ def subnet(content: str) -> Row:
 
 MODEL_ROWS: dict[str, tuple[Row, str]] = {
     "weights: header without its keys": (header_text('{"schema_version": 2}'), "expected 'detector', found none"),
-    "weights: header of a list": (header_text("[1]"), "schema_version 2, found none"),
+    "weights: header of a list": (header_text("[1]"), "schema_version 3, found none"),
     "weights: header nested deep": (header_text("[" * 100_000), "nested too deeply"),
-    "weights: header without ours": (weights(lambda header, tensors: header.clear()), "schema_version 2, found none"),
+    "weights: header without ours": (weights(lambda header, tensors: header.clear()), "schema_version 3, found none"),
     "weights: resolution 10^6": (
         description(lambda content: content["subnet"].update(resolution=10**6)),
         "expected resolutions up to 8192 px",

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,22 @@ def test_another_kind_of_header_is_refused(tmp_path: Path, header: dict[str, str
     with pytest.raises(ValueError, match=message) as error:
         read_description(tmp_path)
     assert MODEL_FILE in str(error.value)
+
+
+def test_of_the_version_before_detectors_are_read_and_supernets_are_not(
+    tmp_path: Path, description: ModelDescription
+) -> None:
+    """Predictors of boxes of a supernet have learnt other codes then."""
+    supernet = replace(description, subnet=None)
+    detector = replace(description, subnet=description.detector.space.smallest())
+    for whole in (supernet, detector):
+        (key, text), *_ = description_header(whole).items()
+        write(tmp_path, {key: text.replace('"schema_version": 3', '"schema_version": 2')})
+        if whole is detector:
+            assert read_description(tmp_path) == whole
+        else:
+            with pytest.raises(ValueError, match="of schema_version 3, found 2; train it anew"):
+                read_description(tmp_path)
 
 
 def test_what_is_no_run_folder(tmp_path: Path) -> None:
