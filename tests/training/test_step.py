@@ -64,10 +64,12 @@ def test_supernet_and_detector_take_the_same_step(
 def test_a_subnet_of_the_supernet_and_its_extraction_have_the_same_gradients(
     shallow: DetectorConfig, make_batch: MakeBatch
 ) -> None:
+    """At the resolution that its predictors of boxes learn in; at others extraction folds a factor into them."""
     torch.manual_seed(0)
-    supernet, subnet = Supernet(shallow), shallow.space.largest(64)
+    supernet, subnet = Supernet(shallow), shallow.space.largest()
     detector = supernet.extract(subnet)
-    (of_supernet,), (of_detector,) = (step(network, make_batch(64), subnet) for network in (supernet, detector))
+    batch = make_batch(subnet.resolution)
+    (of_supernet,), (of_detector,) = (step(network, batch, subnet) for network in (supernet, detector))
     assert of_supernet.total == of_detector.total
     shared = gradients(supernet)
     for name, gradient in gradients(detector).items():
