@@ -253,14 +253,19 @@ def _with_unnamed_output(config: ConfigT) -> ConfigT:
 
 
 def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
-    """Replaces the name of a preset behind `--config` by its path; a file that is no YAML is refused by its name."""
-    words = list(argv)
-    for position, word in enumerate(words):
-        if word.startswith("--config="):
-            words[position] = f"--config={_config_file(word.removeprefix('--config='), presets)}"
-        elif word == "--config" and position + 1 < len(words):
-            words[position + 1] = str(_config_file(words[position + 1], presets))
-    return words
+    """Replaces the name of a preset behind `--config` by its path; a file that is no YAML is refused by its name.
+
+    The files come first, wherever they were typed: an option says more than a preset.
+    """
+    files, others = [], []
+    words = iter(argv)
+    for word in words:
+        name, equals, value = word.partition("=")
+        if name == "--config" and (equals or (value := next(words, ""))):
+            files.append(f"--config={_config_file(value, presets)}")
+        else:
+            others.append(word)
+    return [*files, *others]
 
 
 def _config_file(name_or_path: str, presets: str | None) -> Path:

@@ -18,6 +18,5 @@ def with_options(words: Sequence[str], options: Sequence[str], *, several: bool 
     paths, others = list(words[:count]), list(words[count:])
     if several and len(paths) > 1:
         paths = [json.dumps(paths)]
-    # Behind the others, since a --config that came later would take its place.
     named = [word for pair in zip(options, paths, strict=False) for word in pair]
     return [*others, *named, *paths[len(options) :]]

@@ -86,6 +86,11 @@ def room(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.parametrize("words", [("--rate", "4", "--config", "quick"), ("--rate=4", "--config=quick")])
+def test_an_option_says_more_than_a_preset_wherever_it_stands(room, words):
+    assert run_with(*words, presets="tests")[1] == [Options(root="quick", rate=4.0)]
+
+
 @pytest.mark.parametrize("words", [("--config", "quick"), ("--config=quick",)])
 def test_a_preset_is_found_by_its_name(room, words):
     assert run_with(*words, "--rate", "8", presets="tests")[1] == [Options(root="quick", rate=8.0)]
