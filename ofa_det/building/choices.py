@@ -93,7 +93,7 @@ def appearance(
     )
 
 
-def judge(seen: Appearance) -> tuple[Literal["general", "microscope"], str]:
+def suiting_recipe(seen: Appearance) -> tuple[Literal["general", "microscope"], str]:
     """Whose recipe suits, and why."""
     figures = f"sizes within a class spread by {seen.size_spread:.2f}, log width/height {seen.log_aspect:+.2f}"
     if seen.objects < FEWEST_OBJECTS:

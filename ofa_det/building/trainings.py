@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from ofa_det.building.choices import appearance, judge
+from ofa_det.building.choices import appearance, suiting_recipe
 from ofa_det.building.config import BuildConfig
 from ofa_det.data.coco_dataset import CocoDataset
 
@@ -43,6 +43,6 @@ def choose_trainings(config: BuildConfig, dataset: CocoDataset) -> tuple[Trainin
     if kind == "auto":
         objects = dataset.objects()
         sizes = dataset.image_sizes[objects.images].astype(np.int64)
-        kind, why = judge(appearance(objects.boxes, objects.labels, sizes))
+        kind, why = suiting_recipe(appearance(objects.boxes, objects.labels, sizes))
         notes = (f"{why}; --appearance sets it",)
     return Trainings(**{name: given or getattr(SHIPPED[kind], name) for name, given in named.items()}), notes

@@ -15,9 +15,9 @@ from ofa_det.building.choices import (
     choose_resolutions,
     detector_images,
     file_seconds,
-    judge,
     most_images,
     spend,
+    suiting_recipe,
     whole_network,
 )
 
@@ -45,7 +45,7 @@ def test_appearance_measures_the_spread_of_sizes_within_a_class_and_the_shape_in
     ],
 )
 def test_the_microscope_recipe_needs_objects_of_one_distance_and_without_an_up(seen, chosen, why):
-    name, reason = judge(seen)
+    name, reason = suiting_recipe(seen)
     assert name == chosen
     assert why in reason
 

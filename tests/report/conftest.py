@@ -44,7 +44,7 @@ def built(tmp_path, tiny_root, write_detector, write_manifest) -> BuildFolder:
         data_root=str(root),
         safety=1.0,
         elastic=True,
-        notes=("augmentation general: because",),
+        notes=("recipe general: because",),
         stages=(
             StageEntry(name="supernet", command="ofa-det train", seconds=600.0, warnings=("2 images are <broken>",)),
         ),
@@ -136,3 +136,21 @@ def _write_curves(run_folder: Path, names: tuple[str, ...]) -> None:
     lines = [{"step": s, "images": 16 * s, "loss": 5 - s / 100, "images_per_s": 4.0} for s in range(9, 400, 10)]
     lines += [{"step": s, "images": 16 * s, **dict.fromkeys(names, s / 1000)} for s in (199, 399)]
     (run_folder / "metrics.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+@pytest.fixture(scope="session")
+def titles() -> tuple[str, ...]:
+    """Headings of the page of `built`."""
+    return (
+        "Warnings",
+        "Accuracy against latency",
+        "Training and search",
+        "Accuracy by size and class",
+        *("What it gets wrong: 20ms", "What it gets wrong: 37.5ms"),
+        *("Detections, file against float: 20ms", "Detections, file against float: 37.5ms"),
+        *("Where the milliseconds go: 20ms", "Where the milliseconds go: 37.5ms"),
+        "What was not counted",
+        "On a phone",
+        "Data",
+        "How it was made",
+    )

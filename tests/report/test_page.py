@@ -51,7 +51,7 @@ class Page(HTMLParser):
         return " ".join(self.texts)
 
 
-def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
+def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built, titles):
     path = report(ReportConfig(build=str(built.root)))
     assert path == built.root / "report.html"
     html = path.read_text()
@@ -61,19 +61,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
     assert not re.search(r"url\(|@import|https?://", html)
     assert 'name="viewport" content="width=device-width' in html
     assert "@media print" in html
-    assert page.titles == [
-        "Warnings",
-        "Accuracy against latency",
-        "Training and search",
-        "Accuracy by size and class",
-        *("What it gets wrong: 20ms", "What it gets wrong: 37.5ms"),
-        *("Detections, file against float: 20ms", "Detections, file against float: 37.5ms"),
-        *("Where the milliseconds go: 20ms", "Where the milliseconds go: 37.5ms"),
-        "What was not counted",
-        "On a phone",
-        "Data",
-        "How it was made",
-    ]
+    assert page.titles == list(titles)
     for told in (
         "Detectors under 20 ms and 37.5 ms",
         "1.5 ms measured on the building machine",
@@ -86,7 +74,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_tells_everything(built):
         "3 subnets scored in the search",
         "adb push",
         "ofa-det train --config <c>",
-        "augmentation general: because",
+        "recipe general: because",
         "10.0 min on a machine of 2 cores",
         "random subnet 1",
         "supernet: 2 images are <broken>",
