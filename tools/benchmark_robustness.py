@@ -14,13 +14,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from ofa_det.artefacts.locks import LOCK_FILE
 from ofa_det.cli.command import command
 from ofa_det.data.generated import generate_dataset
+from ofa_det.data.splits import DataConfig
 
 CAP_MS = 22
 PARTS_OF_A_RUN = 3
@@ -34,7 +35,7 @@ class RobustnessConfig:
     Args:
         part: kills, or memory.
         kills: of each command.
-        root: of memory: a data set in COCO layout.
+        data: of memory: a data set in COCO layout.
         images: of memory: that each training draws.
         seed: of the moments of the kills.
         output: folder of all that the commands write; it must not exist.
@@ -42,7 +43,7 @@ class RobustnessConfig:
 
     part: Literal["kills", "memory"]
     kills: int = 8
-    root: str = "DATA"
+    data: DataConfig = field(default_factory=lambda: DataConfig(root="DATA"))
     images: int = 320
     seed: int = 0
     output: str = "runs/robustness"
@@ -249,7 +250,7 @@ def measured(words: Sequence[str]) -> tuple[float, float]:
 
 def _commands(config: RobustnessConfig) -> Iterator[list[str]]:
     """The commands that need no phone and no file from elsewhere, most of them on what those before them wrote."""
-    root, output = Path(config.root), Path(config.output)
+    root, output = Path(config.data.root), Path(config.output)
     data = ["--data.root", root]
     supernet, found, detector, exported = (output / name for name in ("supernet", "search", "detector", "export"))
     length = [f"--schedule.num_images={config.images}", f"--schedule.warmup_images={config.images // 4}"]
