@@ -29,6 +29,7 @@ class DistillationConfig:
         views: of their stored views, with features; for the entry `features`.
         unlabelled: images without annotations; for the entry `unlabelled`.
         unlabelled_share: of the images drawn.
+        feature_weight: factor of the imitation, for the entry `features`.
         preset: the options that every entry begins with, a file or a name in configs/train.
         entries: what to run, in this order: `none`, no teacher; `classes`, its scores of annotated objects; `boxes`,
             its boxes of them too; `objects`, also what it sees beside them; `unlabelled`, `classes` and images that
@@ -46,6 +47,7 @@ class DistillationConfig:
     views: str | None = None
     unlabelled: tuple[UnlabelledConfig, ...] = ()
     unlabelled_share: float = 0.3
+    feature_weight: float = 1.0
     preset: str = "single"
     entries: tuple[str, ...] = ENTRIES[:4]
     images: int = 16_000
@@ -98,7 +100,7 @@ def teaching(config: DistillationConfig, entry: str) -> Mapping[str, Any]:
         "boxes": {**classes, "box_share": 0.5},
         "objects": {**classes, "labelled_object_score": 0.05},
         "unlabelled": {**classes, "unlabelled": config.unlabelled, "unlabelled_share": config.unlabelled_share},
-        "features": {"labels": config.views, "class_share": 0.5, "feature_weight": 1.0},
+        "features": {"labels": config.views, "class_share": 0.5, "feature_weight": config.feature_weight},
     }[entry]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from ofa_det.artefacts.records import check_identity, read_yaml, to_plain
 from ofa_det.training.config import OF_THE_SUPERNET, TrainConfig
 from ofa_det.training.state import CHECKPOINT_FILE
 
+logger = logging.getLogger(__name__)
 MAY_CHANGE = (
     "output",
     "resume",
@@ -23,6 +25,8 @@ MAY_CHANGE = (
     "watched_subnets",
 )
 """Options that a resumed run may have otherwise than the run began."""
+
+_WHAT_OUTPUTS_MEAN = ("assigner.kind", "losses.classification", "losses.box")
 
 
 def checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
@@ -48,6 +52,21 @@ def checked_options(run_folder: Path, config: TrainConfig) -> dict[str, Any]:
         settled = [_named(defaults) | _named(found) | dict.fromkeys(MAY_CHANGE) for found in (before, complete)]
         check_identity(*settled, where=str(path), mend="pass the options it began with, or another --output")
     return complete
+
+
+def warn_of_other_meaning(config: TrainConfig) -> None:
+    """Warns if the weights that go on have learnt by another kind of matching or loss than they are now to."""
+    source = config.supernet if config.detector is None else config.detector
+    path = None if source is None else Path(source) / CONFIG_FILE
+    if path is None or not path.is_file():
+        return
+    before, now = _named(read_yaml(path)), _named(to_plain(config))
+    if other := [name for name in _WHAT_OUTPUTS_MEAN if before.get(name, now[name]) != now[name]]:
+        learnt = " ".join(f"--{name} {before[name]}" for name in other)
+        found = ", ".join(str(now[name]) for name in other)
+        logger.warning(
+            "%s has learnt with %s, found %s; pass them as well, or a preset that has them", source, learnt, found
+        )
 
 
 def _named(options: Mapping[str, Any], section: str = "") -> dict[str, Any]:

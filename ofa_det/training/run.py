@@ -44,7 +44,7 @@ from ofa_det.training.fabric import open_fabric
 from ofa_det.training.loop import run_loop
 from ofa_det.training.low_rank import low_rank_to_train
 from ofa_det.training.optimiser import step_subnets
-from ofa_det.training.options import checked_options
+from ofa_det.training.options import checked_options, warn_of_other_meaning
 from ofa_det.training.quantization import quantized_to_train, save_quantized
 from ofa_det.training.teaching import TaughtImages, open_taught, with_share
 from ofa_det.training.validation import Validator
@@ -99,6 +99,7 @@ def _check_source(config: TrainConfig) -> None:
 
 def _train(config: TrainConfig, run_folder: Path, progress: bool) -> TrainResult:
     options = checked_options(run_folder, config)
+    warn_of_other_meaning(config)
     fabric = open_fabric(config)
     ranks = Ranks(index=fabric.global_rank, count=fabric.world_size)
     if not config.schedule.reaches_its_peak:

@@ -18,7 +18,7 @@ ROOMS: dict[str, Any] = {"train": TrainConfig, "search": SearchConfig, "export":
 FILES = sorted((room, path.stem) for room in ROOMS for path in (configs_folder() / room).glob("*.yaml"))
 
 
-GOES_ON = ("low_rank_finetune", "quantized_finetune")
+GOES_ON = ("low_rank_finetune", "microscope_quantized_finetune", "quantized_finetune")
 """Trainings that go on with a detector; the file leaves it to be named, as it does the data set."""
 
 

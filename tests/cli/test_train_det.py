@@ -155,6 +155,7 @@ def test_a_mistake_is_one_line(arguments, tmp_path, capsys, more, words):
     [
         ("low_rank_finetune", "detector", "--low_rank.detector"),
         ("quantized_finetune", "detector", "--quantize.detector"),
+        ("microscope_quantized_finetune", "detector", "--quantize.detector"),
         ("finetune", "supernet", "--supernet"),
     ],
 )
