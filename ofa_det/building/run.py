@@ -139,8 +139,10 @@ class _Build:
     def _inspect(self) -> None:
         data = self.config.data
         trainings, _ = choose_trainings(self.config, open_split(data, "train"))
-        space = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=data).space
-        options = InspectConfig(data=data, space=space, output=str(self.folder.inspection))
+        recipe = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=data)
+        options = InspectConfig(
+            data=data, space=recipe.space, anchors=recipe.anchors, output=str(self.folder.inspection)
+        )
 
         def step(options: InspectConfig) -> None:
             for warning in inspect(options, progress=False).record.warnings:

@@ -170,7 +170,8 @@ def _of_sizes(record: Inspection) -> Iterator[str]:
         record.classes,
         lambda entry: entry.recall is not None and entry.recall < LEAST_RECALL,
         f"with an anchor above IoU 0.5 for less than {100 * LEAST_RECALL:.0f} % of the objects; the others are learnt "
-        "from anchors that fit badly; raise --anchors.count or the resolution, or take a space with a finer level",
+        "from anchors that fit badly; take more of them (--anchors.count of train and inspect; a build has those of "
+        "the training that --recipe.supernet names), a higher resolution, or a space with a finer level",
         lambda entry: f"{100 * (entry.recall or 0):.0f} %",
     )
 
@@ -219,7 +220,7 @@ def _named(what: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _class_table(record: Inspection) -> Iterator[str]:
-    """The classes, the commonest first; placed recall is that of fitted anchors."""
+    """The classes, the commonest first; placed recall is that of the anchors."""
     ordered = sorted(record.classes, key=lambda entry: -entry.objects["train"])
     shown = ordered[:_MOST_CLASSES]
     width = max(len("class"), *(len(entry.name) for entry in shown))
