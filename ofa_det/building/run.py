@@ -38,7 +38,8 @@ from ofa_det.building.configurations import (
     supernet_config,
 )
 from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
-from ofa_det.building.plan import Plan, expected_seconds, make_plan
+from ofa_det.building.plan import Plan
+from ofa_det.building.planning import expected_seconds, make_plan
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
 from ofa_det.building.trainings import choose_trainings

@@ -63,6 +63,9 @@ def test_a_run_folder_is_predicted_as_the_file_that_it_becomes(tmp_path):
     # Ids 1 and 4 make four score columns, of which two are unused but not free.
     dense = _run_folder(tmp_path / "dense", _description(SPACE.smallest(), ids=(1, 2)))
     assert _ms(tmp_path / "run", candidates=0) > _ms(dense, candidates=0)
+    assert _ms(tmp_path / "run", classes="compact") == _ms(dense)
+    with pytest.raises(ValueError, match="expected a classes of competition, compact, found 'coco'"):
+        PredictLatencyConfig(model="x", classes="coco")
 
 
 def test_a_precision_decides_on_the_ops_behind_the_layers_too(tmp_path):
