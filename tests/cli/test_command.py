@@ -284,6 +284,34 @@ def test_paths_stand_alone_and_help_names_them(capsys):
     assert capsys.readouterr().out.startswith("usage: ofa-det test --root ROOT [--option VALUE ...]\n")
 
 
+@pytest.mark.parametrize(
+    ("typed", "option"),
+    [
+        (["label", "--features.help"], "--features.sides"),
+        (["label", "--data.help"], "--data.root"),
+        (["train", "--teacher.unlabelled.help"], "--teacher.unlabelled.images"),  # May be absent.
+        (["train", "--schedule.phases.help"], "--schedule.phases.sort_channels"),  # A list.
+        (["train", "--config", "small_data", "--low-rank.help"], "--low_rank.energy"),
+    ],
+)
+def test_a_section_explains_itself(capsys, typed, option):
+    assert main(typed) == 0
+    shown, error = capsys.readouterr()
+    section = option.rpartition(".")[0]
+    assert shown.startswith(f"usage: ofa-det {typed[0]} [{section}.OPTION VALUE ...]\n")
+    assert f"  {option} " in shown
+    assert all(line.split()[0].startswith(section) for line in shown.splitlines() if line.startswith("  --"))
+    assert error == ""
+
+
+@pytest.mark.parametrize("word", ["--output.help", "--nothing.help", "--data.root.help", "--.help"])
+def test_what_is_no_section_has_no_help(capsys, word):
+    assert main(["label", word]) == 2
+    shown, error = capsys.readouterr()
+    assert shown == ""
+    assert error.count("\n") == 1
+
+
 def test_hyphens_and_underscores_mean_the_same():
     @dataclass(frozen=True, kw_only=True)
     class Cap:
