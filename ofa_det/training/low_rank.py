@@ -39,7 +39,7 @@ class LowRankConfig:
         latency_ms: predicted milliseconds of the uint8 file to come down to, post-processing included, where each step
             takes the layer and rank that save most for the least energy.
         layers: beginnings of the names of the layers that may be of low rank; none means all.
-        device: phone whose latency is meant: pixel2, a latency_table.json or a folder of lookup tables.
+        device: phone whose latency is meant: pixel2, or a latency_table.json of calibrate_latency.
         classes: of the file's score columns, as export takes them: competition or compact.
     """
 
