@@ -16,6 +16,7 @@ from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
+from ofa_det.artefacts.manifest import Manifest
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.latency.latencies import LatencyPrediction, Precision, checked_safety
@@ -109,6 +110,22 @@ def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]
         ValueError: not such a file, or an unknown device, precision or runtime.
     """
     return tuple(_predict(config, network) for network in _networks(config))
+
+
+def predict_file(model: Path, manifest: Manifest | None) -> LatencyPrediction:
+    """Of a `.tflite` file, on the device and runtime that the export in its manifest named, or the default ones.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no more the table of its device.
+        ValueError: not such a file.
+    """
+    config = PredictLatencyConfig(model=str(model))
+    if manifest is not None and manifest.latency is not None:
+        # A table is named by its path, which the device in the prediction does not tell.
+        device = str(manifest.export.get("device", manifest.latency.device))
+        config = replace(config, device=device, runtime=manifest.latency.runtime)
+    (named,) = predict_latency(config)
+    return named.prediction
 
 
 def _predict(config: PredictLatencyConfig, network: _Network) -> NamedPrediction:

@@ -118,6 +118,7 @@ def test_a_table_is_a_device(space, space_file, device, tmp_path):
     # 80 classes there, 5 here: the same network but for its score predictors.
     assert prediction.mean_ms > subnet.predicted_ms
     assert model.errors.network == table.held_out.rms_error
+    assert model.errors.postprocessing == table.law.error
 
 
 def test_a_table_is_of_one_precision_and_one_set_of_features(space_file, device, tmp_path):
