@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+ClassNumbering = Literal["competition", "compact"]
+"""Of a `.tflite` file: a column for every category id up to the greatest, or one for every category."""
 
 UNUSED_NAME = "???"
 """What the COCO label map writes for a class that no object has."""
@@ -95,6 +99,16 @@ def class_columns(categories: Sequence[Category]) -> ClassColumns:
         category_ids=tuple(None if label is None else categories[label].id for label in labels),
         names=tuple(UNUSED_NAME if label is None else categories[label].name for label in labels),
     )
+
+
+def check_numbering(numbering: str) -> None:
+    """Refuses what is no `ClassNumbering`.
+
+    Raises:
+        ValueError: naming those there are.
+    """
+    if numbering not in get_args(ClassNumbering):
+        raise ValueError(f"expected a classes of {', '.join(get_args(ClassNumbering))}, found {numbering!r}")
 
 
 def label_columns(categories: Sequence[Category]) -> ClassColumns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ofa_det.arch.classes import Category, ClassColumns, class_columns
+from ofa_det.arch.classes import Category, ClassColumns, ClassNumbering, class_columns, label_columns
 from ofa_det.arch.detector import DetectorConfig, shipped_plan
 from ofa_det.arch.levels import AnchorSizes
 from ofa_det.arch.plan import LayerPlan
@@ -97,7 +97,7 @@ class ModelDescription:
             raise ValueError(
                 f"expected ranks of a detector of one subnet, found {len(self.detector.ranks)} of a supernet"
             )
-        if self.columns.has_unused and self.postprocess.score_threshold <= 0:
+        if self.columns().has_unused and self.postprocess.score_threshold <= 0:
             raise ValueError(
                 "expected a score_threshold > 0, since the category ids have gaps, whose classes would be detected, "
                 "found 0; set --postprocess.score_threshold"
@@ -128,11 +128,10 @@ class ModelDescription:
             postprocess=PostProcessConfig(),
         )
 
-    @property
-    def columns(self) -> ClassColumns:
-        """The score columns of its `.tflite` file in the competition's numbering."""
-        return class_columns(self.categories)
+    def columns(self, numbering: ClassNumbering = "competition") -> ClassColumns:
+        """The score columns of its `.tflite` file."""
+        return label_columns(self.categories) if numbering == "compact" else class_columns(self.categories)
 
-    def shipped_plan(self, subnet: SubnetConfig) -> LayerPlan:
-        """The layers of the `.tflite` file that a subnet becomes, in the competition's numbering of classes."""
-        return shipped_plan(self.detector, len(self.columns), subnet)
+    def shipped_plan(self, subnet: SubnetConfig, numbering: ClassNumbering = "competition") -> LayerPlan:
+        """The layers of the `.tflite` file that a subnet becomes."""
+        return shipped_plan(self.detector, len(self.columns(numbering)), subnet)

@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
+from ofa_det.arch.classes import ClassNumbering
 from ofa_det.artefacts.build_record import BuildFolder, cap_name
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
+from ofa_det.building.plan import Plan
 from ofa_det.evaluation.run import EvaluateConfig
 from ofa_det.export.config import ExportConfig
+from ofa_det.latency.latencies import Precision
 from ofa_det.latency.measure import MeasureLatencyConfig
 from ofa_det.search.config import SearchConfig
 from ofa_det.submission.config import PackageConfig
 from ofa_det.training.config import TrainConfig
 
-if TYPE_CHECKING:
-    from ofa_det.building.plan import Plan
-
 _VALIDATIONS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What every latency of a build is of: searched under the caps, and stated of the files.
+
+    Args:
+        device: the phone.
+        runtime: of the phone; None for its default.
+        precision: of the files.
+        classes: numbering of their score columns.
+    """
+
+    device: str
+    runtime: str | None
+    precision: Precision
+    classes: ClassNumbering
+
+
+def target(config: BuildConfig) -> Target:
+    """The build's phone, and the files of its recipe.
+
+    Raises:
+        ValueError: a recipe that searches for other files than it exports.
+    """
+    search = _search_recipe(config)
+    export = read_config(ExportConfig, recipe_file("export", config.recipe.export), model="", data=config.data)
+    if search.precision != (shipped := export.record.latency_precision):
+        raise ValueError(
+            f"expected a recipe that searches in the precision of its files, {shipped or 'none'} of {export.format}, "
+            f"found {search.precision}; take another recipe.search or recipe.export"
+        )
+    return Target(
+        device=config.device,
+        # The recipe's runtime is one of the recipe's phone.
+        runtime=search.runtime if config.device == search.device else None,
+        precision=search.precision,
+        classes=export.classes,
+    )
 
 
 def recipe_file(room: str, name_or_path: str) -> str:
@@ -44,15 +82,16 @@ def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> Tra
 
 def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> SearchConfig:
     """Search under all caps."""
-    recipe = read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
+    asked = target(config)
     return replace(
-        recipe,
+        _search_recipe(config),
         supernet=str(folder.supernet),
         data=replace(config.data, holdout_fraction=0.0),
         latency_cap_ms=config.caps_ms,
         safety=config.safety,
-        device=config.device,
-        runtime=recipe.runtime if config.device == recipe.device else None,
+        device=asked.device,
+        runtime=asked.runtime,
+        classes=asked.classes,
         max_evaluations=plan.spending.search_subnets,
         seed=config.seed,
         output=str(folder.search),
@@ -95,6 +134,7 @@ def detector_config(
 
 def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, *, trained_ms: float) -> ExportConfig:
     """Export of the detector that was trained for a cap, under the same or another cap."""
+    asked = target(config)
     return read_config(
         ExportConfig,
         recipe_file("export", config.recipe.export),
@@ -102,7 +142,8 @@ def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, *, tr
         data=replace(config.data, holdout_fraction=0.0),
         output=str(folder.export(cap_ms)),
         ap_tolerance=config.ap_tolerance,
-        device=config.device,
+        device=asked.device,
+        runtime=asked.runtime,
     )
 
 
@@ -134,6 +175,10 @@ def package_config(config: BuildConfig, folder: BuildFolder, cap_ms: float) -> P
 def host_config(folder: BuildFolder, cap_ms: float) -> MeasureLatencyConfig:
     """Measurement of a file on this machine."""
     return MeasureLatencyConfig(model=str(folder.model(cap_ms)))
+
+
+def _search_recipe(config: BuildConfig) -> SearchConfig:
+    return read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
 
 
 def _trained(config: BuildConfig, recipe: TrainConfig, images: int | None) -> TrainConfig:

@@ -38,7 +38,8 @@ from ofa_det.building.configurations import (
     supernet_config,
 )
 from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
-from ofa_det.building.plan import Plan, expected_seconds, make_plan
+from ofa_det.building.plan import Plan
+from ofa_det.building.planning import expected_seconds, make_plan
 from ofa_det.building.progress import BuildProgress, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
 from ofa_det.building.trainings import choose_trainings
@@ -139,8 +140,10 @@ class _Build:
     def _inspect(self) -> None:
         data = self.config.data
         trainings, _ = choose_trainings(self.config, open_split(data, "train"))
-        space = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=data).space
-        options = InspectConfig(data=data, space=space, output=str(self.folder.inspection))
+        recipe = read_config(TrainConfig, recipe_file("train", trainings.supernet), data=data)
+        options = InspectConfig(
+            data=data, space=recipe.space, anchors=recipe.anchors, output=str(self.folder.inspection)
+        )
 
         def step(options: InspectConfig) -> None:
             for warning in inspect(options, progress=False).record.warnings:

@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
@@ -18,12 +17,11 @@ from jsonargparse import ArgumentError, ArgumentParser
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 import ofa_det
-from ofa_det.artefacts.configs import configs_folder, find_config
 from ofa_det.artefacts.files import how_to_mend
-from ofa_det.artefacts.records import read_yaml
-from ofa_det.cli.mistakes import required_options, worded
+from ofa_det.cli.mistakes import required_options, section_of, worded
 from ofa_det.cli.naming import unnamed_output
 from ofa_det.cli.positional import with_options
+from ofa_det.cli.words import joined, names_output, spelled_out, underscored, with_presets
 from ofa_det.models.launch import is_first_rank, launch
 from ofa_det.models.memory import keep_freed_memory
 
@@ -91,7 +89,11 @@ def command(
         parser = _parser(name, description, config_class, presets, _usage(name, config_class, paths, several=several))
         try:
             typed = with_options(sys.argv[1:] if argv is None else argv, list(paths.values()), several=several)
-            words = _with_presets(_underscored(typed), presets)
+            typed = underscored(typed)
+            if (asked := _section_help(name, config_class, typed)) is not None:
+                print(asked)
+                return 0
+            words = with_presets(typed, presets)
             config, as_json = _parse(parser, config_class, words)
             if not ranks and (launched := launch()) is not None:
                 raise ValueError(
@@ -100,7 +102,7 @@ def command(
             keep_freed_memory()
             with _logging_to_stderr(), logging_redirect_tqdm(), _warnings_told_once():
                 # Ranks might each find another folder free.
-                if numbered and launch() is None and not _names_output(words):
+                if numbered and launch() is None and not names_output(words):
                     config = _with_unnamed_output(config)
                 printed = run(config)
             if printed is not None:
@@ -197,6 +199,21 @@ def _parser(name: str, description: str, config_class: type[Any], presets: str |
     return parser
 
 
+def _section_help(name: str, config_class: type[Any], words: Sequence[str]) -> str | None:
+    """What `--SECTION.help` asks for: the options of that section alone; nothing where there is no such section."""
+    for word in words:
+        section = word.removeprefix("--").removesuffix(".help")
+        if word == f"--{section}.help" and (kind := section_of(section, config_class)) is not None:
+            parser = ArgumentParser(
+                prog=f"ofa-det {name}",
+                usage=f"ofa-det {name} [--{section}.OPTION VALUE ...]",
+                add_help=False,
+            )
+            parser.add_class_arguments(kind, section)
+            return str(parser.format_help()).rstrip()
+    return None
+
+
 def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[str]) -> tuple[ConfigT, bool]:
     """The config, and whether it is JSON that shall be printed."""
     fields = dataclasses.fields(config_class)  # type: ignore[arg-type]
@@ -208,40 +225,15 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
         if "tuple[float" in type_ or type_ == "tuple[str, ...]"
     }
     try:
-        words = _joined(_spelled_out(argv, switches), several)
+        words = joined(spelled_out(argv, switches), several)
         parsed = parser.instantiate(parser.parse_args(words))
     except TypeError as error:
         raise ValueError(f"expected values in every section of the YAML, found an empty one ({error})") from error
     return config_class(**{field.name: parsed[field.name] for field in fields}), bool(parsed["json"])
 
 
-def _underscored(argv: Sequence[str]) -> list[str]:
-    """Options as they are declared, whether typed with hyphens or underscores."""
-    words = []
-    for word in argv:
-        option, equals, value = word.partition("=")
-        is_option = option.startswith("--")
-        words.append(f"--{option[2:].replace('-', '_')}{equals}{value}" if is_option else word)
-    return words
-
-
 def _options_of(parser: ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
-
-
-def _names_output(words: Sequence[str]) -> bool:
-    """Whether the user has said where the results go, by the option or in a YAML file of their own."""
-    pairs = [word.partition("=") for word in words]
-    if any(option == "--output" for option, _, _ in pairs):
-        return True
-    following = [*words, ""][1:]
-    configs = [
-        Path(value if equals else after)
-        for (option, equals, value), after in zip(pairs, following, strict=True)
-        if option == "--config"
-    ]
-    ours = configs_folder().resolve()
-    return any(ours not in path.resolve().parents for path in configs)
 
 
 def _with_unnamed_output(config: ConfigT) -> ConfigT:
@@ -250,60 +242,6 @@ def _with_unnamed_output(config: ConfigT) -> ConfigT:
     if output != values.output:
         logger.info("output is %s, since %s is taken", output, values.output)
     return dataclasses.replace(values, output=output)  # type: ignore[no-any-return]
-
-
-def _with_presets(argv: Sequence[str], presets: str | None) -> list[str]:
-    """Replaces the name of a preset behind `--config` by its path; a file that is no YAML is refused by its name.
-
-    The files come first, wherever they were typed: an option says more than a preset.
-    """
-    files, others = [], []
-    words = iter(argv)
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == "--config" and (equals or (value := next(words, ""))):
-            files.append(f"--config={_config_file(value, presets)}")
-        else:
-            others.append(word)
-    return [*files, *others]
-
-
-def _config_file(name_or_path: str, presets: str | None) -> Path:
-    path = find_config(presets, name_or_path) if presets else Path(name_or_path)
-    if path.is_file():
-        read_yaml(path)
-    return path
-
-
-def _spelled_out(argv: Sequence[str], switches: set[str]) -> list[str]:
-    """Lets a boolean option stand alone: `--resume` is `--resume=true`."""
-    following = [*argv[1:], ""]
-    return [
-        f"{word}=true" if word in switches and after.lower() not in ("true", "false") else word
-        for word, after in zip(argv, following, strict=False)
-    ]
-
-
-def _joined(argv: Sequence[str], several: Mapping[str, bool]) -> list[str]:
-    """Makes a list of an option that may be given more than once: `--x 1 --x 2` is `--x=[1,2]`.
-
-    Args:
-        argv: what was typed.
-        several: those options, and whether one value is a list as well.
-    """
-    words: list[str] = []
-    given: dict[str, list[str]] = {}
-    rest = iter(argv)
-    for word in rest:
-        name, equals, value = word.partition("=")
-        if name in several:
-            given.setdefault(name, []).append(value if equals else next(rest, ""))
-        else:
-            words.append(word)
-    for name, values in given.items():
-        inner = ",".join(value.strip().removeprefix("[").removesuffix("]") for value in values)
-        words.append(f"{name}=[{inner}]" if len(values) > 1 or several[name] else f"{name}={values[0]}")
-    return words
 
 
 def _one_line(error: BaseException) -> str:

@@ -60,6 +60,16 @@ def required_options(config_class: type[Any], prefix: str = "--") -> Iterator[st
                 yield f"{prefix}{option.name}"
 
 
+def section_of(key: str, config_class: type[Any]) -> type[Any] | None:
+    """The dataclass of a section's options, by its name `section.inner`; None of what is no section."""
+    kind: Any = config_class
+    for name in key.split("."):
+        kind = _dataclass_in(get_type_hints(kind).get(name))
+        if kind is None:
+            return None
+    return kind  # type: ignore[no-any-return]
+
+
 def _named(option: str, paths: Mapping[str, str]) -> str:
     names = [name for name, path in paths.items() if path == option]
     return f"{names[0]} ({option})" if names else option
@@ -76,11 +86,10 @@ def _unknown(words: Sequence[str], known: Collection[str]) -> str:
 def _of_value(key: str, problem: str, config_class: type[Any]) -> str:
     """What is wrong with the value of an option."""
     kind = _kind_of(key, config_class)
-    if inner := re.search(r"Problem with given class_path '.*?': (.*)", problem):
-        entry = next((part for part in _parts(kind) if dataclasses.is_dataclass(part)), None)
-        if isinstance(entry, type):
-            known = [f"--{field.name}" for field in dataclasses.fields(entry)]
-            return f"--{key}: {worded(inner[1], entry, known, {}).replace('--', '')}"
+    inner = re.search(r"Problem with given class_path '.*?': (.*)", problem)
+    if inner and (entry := _dataclass_in(kind)) is not None:
+        known = [f"--{field.name}" for field in dataclasses.fields(entry)]
+        return f"--{key}: {worded(inner[1], entry, known, {}).replace('--', '')}"
     if found := re.search(r"NestedArg\(key='(.*?)'", problem):
         return f"expected {key} to be {_described(kind)}, found an option --{key}.{found[1]}"
     if found := re.search(r"Unable to load config '(.*?)'", problem):
@@ -98,6 +107,11 @@ def _kind_of(key: str, config_class: type[Any]) -> Any:
     for name in key.split("."):
         kind = get_type_hints(kind).get(name) if dataclasses.is_dataclass(kind) else None
     return kind
+
+
+def _dataclass_in(kind: Any) -> type[Any] | None:
+    """The dataclass that a type is, may be, or is a list of."""
+    return next((part for part in _parts(kind) if isinstance(part, type) and dataclasses.is_dataclass(part)), None)
 
 
 def _parts(kind: Any) -> Iterator[Any]:

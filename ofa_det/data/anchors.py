@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,6 @@ from ofa_det.artefacts.records import read_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.detection.anchor_fitting import fit_anchors, level_squares
 from ofa_det.detection.anchors import placed_recall
-
-logger = logging.getLogger(__name__)
 
 _SMALLEST = 0.05
 """Share of the boxes that may be smaller than the least scale of `scaled` anchors."""
@@ -60,11 +57,7 @@ def fit_space(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *,
         ValueError: a second source beside the space's own anchors, anchors on some of its levels alone, stock anchors
             for a single level, a file of other content or for other levels, or no boxes to fit to.
     """
-    sizes = _sizes(config, dataset, space, seed=seed)
-    fitted = space.with_anchors(sizes)
-    left_out = [level for level, shapes in zip(space.levels, sizes, strict=True) if not shapes]
-    logger.info("%s", _summary(anchor_recall(dataset, space, sizes), dataset, left_out))
-    return fitted
+    return space.with_anchors(anchor_sizes(config, dataset, space, seed=seed))
 
 
 def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed: int) -> AnchorFit:
@@ -84,7 +77,7 @@ def fit_to_dataset(dataset: CocoDataset, space: SearchSpace, *, count: int, seed
     )
 
 
-def anchor_recall(dataset: CocoDataset, space: SearchSpace, anchor_sizes: AnchorSizes) -> AnchorRecall:
+def anchor_recall(dataset: CocoDataset, space: SearchSpace, sizes: AnchorSizes) -> AnchorRecall:
     """How well anchors on the levels of a space suit the boxes of a data set, at the space's greatest resolution."""
     objects = dataset.objects()
     return placed_recall(
@@ -92,11 +85,12 @@ def anchor_recall(dataset: CocoDataset, space: SearchSpace, anchor_sizes: Anchor
         objects.labels,
         num_classes=len(dataset.categories),
         cells=_cells(space),
-        anchor_sizes=anchor_sizes,
+        anchor_sizes=sizes,
     )
 
 
-def _sizes(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> AnchorSizes:
+def anchor_sizes(config: AnchorConfig, dataset: CocoDataset, space: SearchSpace, *, seed: int) -> AnchorSizes:
+    """What `fit_space` puts on the levels of a space; nothing on those that it leaves out."""
     if (own := space.own_anchors) is not None:
         if config.source != "fit":
             raise ValueError(
@@ -142,8 +136,11 @@ def _reading_the_whole_backbone(space: SearchSpace, sizes: AnchorSizes) -> Ancho
     return (*sizes[:first], level_squares(_cells(space)[first]), *sizes[first + 1 :])
 
 
-def _summary(recall: AnchorRecall, dataset: CocoDataset, left_out: Sequence[LevelSpec]) -> str:
-    """One line for the log."""
+def anchor_summary(dataset: CocoDataset, space: SearchSpace, fitted: SearchSpace) -> str:
+    """How well the anchors of a space that `fit_space` has fitted suit the training boxes, in one line."""
+    recall = anchor_recall(dataset, fitted, tuple(level.anchors for level in fitted.levels))
+    kept = {(level.feature, level.stride) for level in fitted.levels}
+    left_out = [level for level in space.levels if (level.feature, level.stride) not in kept]
     total, text = recall.all_boxes, ""
     for label in recall.worst_classes()[:1]:
         worst = recall.classes[label]

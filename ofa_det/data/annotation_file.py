@@ -23,7 +23,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -34,6 +33,7 @@ from numpy.typing import NDArray
 
 from ofa_det.arch.classes import Category
 from ofa_det.artefacts.files import read_json, shown
+from ofa_det.data.annotation_fields import NUMBER, as_floats, column, field_of, id_of, section_entries
 from ofa_det.data.annotations import AnnotationTable
 from ofa_det.data.image_names import is_text, name_fault
 from ofa_det.data.images import MAX_PIXELS
@@ -51,7 +51,6 @@ _KEYS_READ = frozenset((*_SECTIONS, *_FIELDS))
 _MAX_SIDE_PX = 100_000
 _MAX_ASPECT = 1000
 """Pictures of a given width are drawn for people; one of a pixel's width would be without end."""
-_LARGEST_ID = 2**63 - 1
 
 
 def read_annotation_file(path: str | os.PathLike[str], *, problems: Problems | None = None) -> AnnotationTable:
@@ -76,9 +75,9 @@ def read_annotation_file(path: str | os.PathLike[str], *, problems: Problems | N
     try:
         if not isinstance(content, dict):
             raise ValueError(f"expected an object with {', '.join(_SECTIONS)}, found {shown(content)}")
-        categories = _read_categories(_entries(content, "categories"))
-        images = _read_images(_entries(content, "images"), counted)
-        table = _read_boxes(_entries(content, "annotations"), categories, images, counted)
+        categories = _read_categories(section_entries(content, "categories"))
+        images = _read_images(section_entries(content, "images"), counted)
+        table = _read_boxes(section_entries(content, "annotations"), categories, images, counted)
     except ValueError as error:
         raise ValueError(f"{error}; correct {path}") from error
     if problems is None:
@@ -97,57 +96,11 @@ def _read_content(path: Path) -> Any:
         return read_json(path)  # Which says where in the whole file the mistake is.
 
 
-def _entries(content: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    entries = content.get(key)
-    if not isinstance(entries, list):
-        raise ValueError(f"expected a list '{key}', found {shown(entries) if key in content else 'none'}")
-    for position, entry in enumerate(entries):
-        if not isinstance(entry, dict):
-            raise ValueError(f"expected objects in '{key}', found {shown(entry)} at position {position}")
-    return entries
-
-
-_NUMBER = (int, float)
-_KINDS: Mapping[type | tuple[type, ...], str] = {
-    int: "a whole number",
-    _NUMBER: "a number",
-    str: "a text",
-    list: "a list of four numbers",
-}
-
-
-def _field(entry: Mapping[str, Any], key: str, types: type | tuple[type, ...], section: str, position: int) -> Any:
-    value = entry.get(key)
-    # bool is an int to Python; in an annotation file it is a mistake.
-    if not isinstance(value, types) or isinstance(value, bool):
-        found = shown(value) if key in entry else "none"
-        raise ValueError(f"expected '{key}' to be {_KINDS[types]} in {section}[{position}], found {found}")
-    return value
-
-
-def _id(entry: Mapping[str, Any], section: str, position: int) -> int:
-    value: int = _field(entry, "id", int, section, position)
-    if abs(value) > _LARGEST_ID:
-        raise ValueError(f"expected 'id' of up to 64 bits in {section}[{position}], found {shown(value)}")
-    return value
-
-
-def _column(
-    entries: Sequence[Mapping[str, Any]], key: str, types: type | tuple[type, ...], section: str, default: Any = None
-) -> list[Any]:
-    """A field of every entry; COCO has 860,000 annotations, so types are looked at one by one only if one is wrong."""
-    values = [entry.get(key, default) for entry in entries]
-    if not set(map(type, values)) <= set(types if isinstance(types, tuple) else (types,)):
-        for position, value in enumerate(values):
-            _field({key: value}, key, types, section, position)
-    return values
-
-
 def _read_categories(entries: Sequence[Mapping[str, Any]]) -> tuple[Category, ...]:
     categories = {}
     for position, entry in enumerate(entries):
         category = Category(
-            id=_id(entry, "categories", position), name=_field(entry, "name", str, "categories", position)
+            id=id_of(entry, "categories", position), name=field_of(entry, "name", str, "categories", position)
         )
         if category.name.splitlines() not in ([category.name], []) or not is_text(category.name):
             raise ValueError(f"expected a name of one line in categories[{position}], found {shown(category.name, 60)}")
@@ -163,11 +116,11 @@ def _read_images(entries: Sequence[Mapping[str, Any]], problems: Problems) -> di
     """Image id -> file name, height, width."""
     images: dict[int, tuple[str, int, int]] = {}
     for position, entry in enumerate(entries):
-        image_id = _id(entry, "images", position)
-        name = _field(entry, "file_name", str, "images", position)
+        image_id = id_of(entry, "images", position)
+        name = field_of(entry, "file_name", str, "images", position)
         if (fault := name_fault(name)) is not None:
             raise ValueError(f"expected a 'file_name' within the image folder in images[{position}], found {fault}")
-        width, height = (_field(entry, key, _NUMBER, "images", position) for key in ("width", "height"))
+        width, height = (field_of(entry, key, NUMBER, "images", position) for key in ("width", "height"))
         if not (1 <= width <= _MAX_SIDE_PX and 1 <= height <= _MAX_SIDE_PX):
             raise ValueError(
                 f"expected a width and height of 1 to {_MAX_SIDE_PX} px in images[{position}], found {shown(width)} x "
@@ -197,7 +150,7 @@ def _read_boxes(
 ) -> AnnotationTable:
     positions, labels, used = _owners(entries, categories, images, problems)
     boxes, crowd = _read_bboxes(entries)[used], _read_crowd(entries)[used]
-    areas = _as_floats(_column(entries, "area", _NUMBER, "annotations", default=np.nan), "area")[used]
+    areas = as_floats(column(entries, "area", NUMBER, "annotations", default=np.nan), "area")[used]
     positions, labels = positions[used], labels[used]
     image_sizes = np.array([size for _, *size in images.values()], np.int64).reshape(-1, 2)
     boxes_px, kept = _checked_boxes(
@@ -228,8 +181,8 @@ def _owners(
     """(M,) positions of the images of all M annotations, (M,) labels, and which annotations have both."""
     position_of = {image_id: position for position, image_id in enumerate(images)}
     label_of = {category.id: label for label, category in enumerate(categories)}
-    image_ids = _column(entries, "image_id", int, "annotations")
-    category_ids = _column(entries, "category_id", int, "annotations")
+    image_ids = column(entries, "image_id", int, "annotations")
+    category_ids = column(entries, "category_id", int, "annotations")
     positions = np.array([position_of.get(image_id, -1) for image_id in image_ids], np.int64)
     labels = np.array([label_of.get(category_id, -1) for category_id in category_ids], np.int64)
     for owner, plural, ids, unknown in (
@@ -244,22 +197,13 @@ def _owners(
 
 def _read_bboxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
     """(M, 4) x, y, width, height in pixels, as stated."""
-    boxes = _column(entries, "bbox", list, "annotations")
+    boxes = column(entries, "bbox", list, "annotations")
     flat = list(chain.from_iterable(boxes))
-    if not (set(map(len, boxes)) <= {4} and set(map(type, flat)) <= set(_NUMBER)):
+    if not (set(map(len, boxes)) <= {4} and set(map(type, flat)) <= set(NUMBER)):
         for position, box in enumerate(boxes):
-            if len(box) != 4 or not all(type(value) in _NUMBER for value in box):
+            if len(box) != 4 or not all(type(value) in NUMBER for value in box):
                 raise ValueError(f"expected a 'bbox' of 4 numbers in annotations[{position}], found {shown(box, 60)}")
-    return _as_floats(flat, "bbox", per_entry=4).reshape(-1, 4)
-
-
-def _as_floats(values: Sequence[float], key: str, *, per_entry: int = 1) -> NDArray[np.float64]:
-    """Numbers of the annotations, so many of each, as floats."""
-    try:
-        return np.array(values, np.float64)
-    except OverflowError as error:
-        position = next(at for at, value in enumerate(values) if abs(value) > sys.float_info.max) // per_entry
-        raise ValueError(f"expected '{key}' of 64-bit numbers in annotations[{position}], found larger ones") from error
+    return as_floats(flat, "bbox", per_entry=4).reshape(-1, 4)
 
 
 def _read_crowd(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from ofa_det.arch.levels import AnchorRecall
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.configs import read_space
-from ofa_det.data.anchors import anchor_recall, fit_to_dataset
+from ofa_det.data.anchors import AnchorConfig, anchor_recall, anchor_sizes
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.duplicates import Duplicate, ImagePrint, duplicates, image_print
 from ofa_det.data.inspection_report import (
@@ -36,9 +36,9 @@ class InspectConfig:
 
     Args:
         data: the data set, in COCO layout.
-        space: search space whose levels anchors are fitted to, a YAML file or the name of one in configs/spaces.
+        space: search space whose levels the anchors are on, a YAML file or the name of one in configs/spaces.
         resolution: at which sizes of objects are judged, in pixels; by default the greatest of the space.
-        anchors: most shapes to fit, as --anchors.count of train.
+        anchors: that objects are to be matched with, as train takes them.
         output: folder for inspection.json and pictures.jpg.
         pictures: images drawn with their boxes.
         seed: of where a fit places the boxes.
@@ -47,7 +47,7 @@ class InspectConfig:
     data: DataConfig
     space: str = "efficientnet_lite0"
     resolution: int | None = None
-    anchors: int = 4
+    anchors: AnchorConfig = field(default_factory=lambda: AnchorConfig(count=4))
     output: str = "runs/inspect"
     pictures: int = 20
     seed: int = 0
@@ -55,9 +55,8 @@ class InspectConfig:
     def __post_init__(self) -> None:
         if self.resolution is not None and self.resolution < 32:
             raise ValueError(f"expected resolution >= 32, found {self.resolution}")
-        for name in ("anchors", "pictures"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"expected {name} >= 1, found {getattr(self, name)}")
+        if self.pictures < 1:
+            raise ValueError(f"expected pictures >= 1, found {self.pictures}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +75,9 @@ def examine(config: InspectConfig, *, progress: bool = True) -> Examined:
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: no data set, or no such space.
-        ValueError: malformed annotations, no image that can be read, or parts of different categories.
+        FileNotFoundError: no data set, or no such space or anchors.
+        ValueError: malformed annotations, no image that can be read, parts of different categories, or anchors that are
+            not for the space.
     """
     space = read_space(config.space)
     resolution = config.resolution or space.resolutions[-1]
@@ -163,12 +163,10 @@ def _duplicates(
 
 
 def _recall(dataset: CocoDataset, space: SearchSpace, config: InspectConfig) -> AnchorRecall | None:
-    """Of the anchors that the space states, or else of fitted ones; None without objects."""
+    """Of the anchors that a training takes; None without objects."""
     if not len(dataset.objects()):
         return None
-    if (own := space.own_anchors) is not None:
-        return anchor_recall(dataset, space, own)
-    return fit_to_dataset(dataset, space, count=config.anchors, seed=config.seed).recall
+    return anchor_recall(dataset, space, anchor_sizes(config.anchors, dataset, space, seed=config.seed))
 
 
 def _split_report(dataset: CocoDataset, resolution: int) -> SplitReport:

@@ -19,6 +19,7 @@ FEW_IMAGES = 50
 MOST_TINY = 0.1
 MOST_IMBALANCE = 20
 LEAST_RECALL = 0.9
+_IN_A_BUILD = "in a build by trainings of your own, --recipe.supernet and its kind"
 _NAMED = 3
 _MOST_CLASSES = 15
 _MOST_FILES = 5
@@ -135,7 +136,7 @@ def _of_counts(record: Inspection) -> Iterator[str]:
         classes,
         lambda entry: 0 < entry.images["train"] < FEW_IMAGES,
         f"on fewer than {FEW_IMAGES} training images, too few to show how their objects vary; add images, and start "
-        "from --pretrained weights",
+        "from weights that know others (--pretrained of train, which a build does by itself where they are installed)",
         lambda entry: str(entry.images["train"]),
     )
     if "val" in record.splits:
@@ -154,7 +155,8 @@ def _of_counts(record: Inspection) -> Iterator[str]:
         most, fewest = max(counts, key=counts.__getitem__), min(counts, key=counts.__getitem__)
         yield (
             f"{most!r} has {counts[most]} training objects, {fewest!r} {counts[fewest]}, more than {MOST_IMBALANCE} "
-            "times fewer, and will be learnt last; draw rare classes more often with --sampling.repeat_threshold"
+            "times fewer, and will be learnt last; draw rare classes more often (--sampling.repeat_threshold of train, "
+            f"{_IN_A_BUILD})"
         )
 
 
@@ -170,7 +172,8 @@ def _of_sizes(record: Inspection) -> Iterator[str]:
         record.classes,
         lambda entry: entry.recall is not None and entry.recall < LEAST_RECALL,
         f"with an anchor above IoU 0.5 for less than {100 * LEAST_RECALL:.0f} % of the objects; the others are learnt "
-        "from anchors that fit badly; raise --anchors.count or the resolution, or take a space with a finer level",
+        f"from anchors that fit badly; take more of them (--anchors.count of train and inspect, {_IN_A_BUILD}), a "
+        "higher resolution, or a space with a finer level",
         lambda entry: f"{100 * (entry.recall or 0):.0f} %",
     )
 
@@ -219,7 +222,7 @@ def _named(what: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _class_table(record: Inspection) -> Iterator[str]:
-    """The classes, the commonest first; placed recall is that of fitted anchors."""
+    """The classes, the commonest first; placed recall is that of the anchors."""
     ordered = sorted(record.classes, key=lambda entry: -entry.objects["train"])
     shown = ordered[:_MOST_CLASSES]
     width = max(len("class"), *(len(entry.name) for entry in shown))

@@ -124,7 +124,7 @@ def detect(config: DetectConfig, *, progress: bool = True) -> DetectResult:
     found = []
     bar = tqdm(
         _detected(predictor, source.frames(config.limit)),
-        total=len(source) or None,
+        total=min(len(source), config.limit or len(source)) or config.limit,
         desc="detect",
         unit="image",
         disable=not progress or source.kind == "image",

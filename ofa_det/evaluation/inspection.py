@@ -56,8 +56,9 @@ def inspect(config: InspectConfig, *, progress: bool = True) -> Inspected:
         progress: show a progress bar.
 
     Raises:
-        FileNotFoundError: no data set, or no such space.
-        ValueError: malformed annotations, no image that can be read, or parts of different categories.
+        FileNotFoundError: no data set, or no such space or anchors.
+        ValueError: malformed annotations, no image that can be read, parts of different categories, or anchors that are
+            not for the space.
     """
     examined = examine(config, progress=progress)
     output = Path(config.output)

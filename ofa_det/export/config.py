@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from ofa_det.arch.classes import ClassNumbering, check_numbering
 from ofa_det.arch.description import PostProcessConfig
 from ofa_det.data.splits import DataConfig
 from ofa_det.export.formats import FORMATS, ExportFormat, FormatRecord, InputType
 from ofa_det.models.activation_ranges import RangeRule
 
 Verify = Literal["none", "sample", "full"]
-ClassNumbering = Literal["competition", "compact"]
 Ending = Literal["op", "raw"]
 
 
@@ -115,12 +115,12 @@ class ExportConfig:
     def __post_init__(self) -> None:
         for name, kind in (
             ("format", ExportFormat),
-            ("classes", ClassNumbering),
             ("ranges", RangeRule),
             ("verify", Verify),
         ):
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"expected a {name} of {', '.join(get_args(kind))}, found {getattr(self, name)!r}")
+        check_numbering(self.classes)
         if self.input_type is not None and self.input_type not in self.record.input_types:
             known = " or ".join(self.record.input_types)
             raise ValueError(f"expected input_type {known} of {self.format}, found {self.input_type!r}")

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.classes import ClassColumns
+from ofa_det.arch.classes import ClassColumns, ClassNumbering
 from ofa_det.arch.plan import LayerPlan
 from ofa_det.artefacts.manifest import QuantizationEntry, TensorEntry
-from ofa_det.export.config import ClassNumbering, EndingConfig
+from ofa_det.export.config import EndingConfig
 from ofa_det.export.formats import FORMATS, ExportFormat, FormatRecord, InputType
 from ofa_det.export.layer_noise import LayerNoise
 from ofa_det.models.activation_ranges import RangeRule

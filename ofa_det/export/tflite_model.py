@@ -9,7 +9,7 @@ from dataclasses import asdict
 import numpy as np
 from numpy.typing import NDArray
 
-from ofa_det.arch.classes import ClassColumns, label_columns
+from ofa_det.arch.classes import ClassColumns
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.detector import shipped_plan
 from ofa_det.artefacts.manifest import LayerNoiseEntry, QuantizationEntry, TensorEntry
@@ -135,15 +135,12 @@ def _metadata(columns: ClassColumns, recipe: Recipe, score_threshold: float) -> 
 
 
 def _columns(description: ModelDescription, recipe: Recipe) -> ClassColumns:
-    compact = label_columns(description.categories)
-    if recipe.classes == "compact":
-        return compact
-    columns = description.columns
-    if len(columns) > 2 * len(compact):
+    columns, used = description.columns(recipe.classes), len(description.categories)
+    if len(columns) > 2 * used:
         logger.warning(
-            "%d of %d class columns belong to no category, for the gaps between category ids; --classes compact "
-            "leaves them out",
-            len(columns) - len(compact),
+            "%d of %d class columns belong to no category, for the gaps between category ids; --classes compact, of "
+            "search too, leaves them out",
+            len(columns) - used,
             len(columns),
         )
     return columns

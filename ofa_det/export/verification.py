@@ -121,8 +121,9 @@ def check_agreement(
         ValueError: outputs differ by more than the format's tolerance, are drowned in noise, a layer's range is too
             narrow for what comes, or an unused class can fire.
     """
-    worst = max(agreement.box_code_error, agreement.score_error)
-    if record.tolerance is not None and worst > record.tolerance:
+    # Asked so that what is not a number, as of a weight beyond float16, is refused too.
+    worst = float(np.max([agreement.box_code_error, agreement.score_error]))
+    if record.tolerance is not None and not worst <= record.tolerance:
         raise ValueError(
             f"expected the converted network to equal torch within {record.tolerance}, "
             f"found a difference of {worst:.2g}"
@@ -140,7 +141,7 @@ def check_agreement(
             f"{layers[0].clipping_db:.0f} dB more clipping than rounding on images that were not calibrated with"
             f"{blame(layers)}; {MEND}"
         )
-    if agreement.unused_score >= score_threshold:
+    if agreement.unused_score != 0 and not agreement.unused_score < score_threshold:
         raise ValueError(
             f"expected unused classes to score below the threshold {score_threshold}, "
             f"found {agreement.unused_score:.3g}"
@@ -229,10 +230,14 @@ def output_quantization(content: bytes) -> list[dict[str, float]]:
 
 
 def sqnr_db(signal: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Signal to quantization noise ratio in dB; 200 stands for no noise at all."""
+    """Signal to quantization noise ratio in dB; 200 stands for no noise at all, -200 for nothing else."""
     noise = float(np.square(signal.astype(np.float64) - found).sum())
     power = float(np.square(signal.astype(np.float64)).sum())
-    return min(200.0, 10 * float(np.log10(power / noise))) if noise > 0 and power > 0 else 200.0
+    if noise == 0:
+        return 200.0
+    if power == 0 or not np.isfinite(noise):
+        return -200.0
+    return float(np.clip(10 * np.log10(power / noise), -200, 200))
 
 
 @torch.no_grad()

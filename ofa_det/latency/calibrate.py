@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from math import sqrt
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.records import write_record
+from ofa_det.latency.android import PHONE_FOLDER
 from ofa_det.latency.calibrated_range import CalibratedRange
 from ofa_det.latency.calibrated_table import TABLE_FILE, CalibratedTable, HeldOut
 from ofa_det.latency.calibration_design import design
@@ -33,6 +34,7 @@ from ofa_det.latency.calibration_fit import NO_CANDIDATES, detector_features, fi
 from ofa_det.latency.features import FEATURES
 from ofa_det.latency.host import Clock
 from ofa_det.latency.latencies import Precision
+from ofa_det.latency.measuring import MeasuringDevice, check_measuring
 from ofa_det.latency.op_files import detector_file
 from ofa_det.latency.postprocessing_timing import measure_law
 
@@ -68,7 +70,7 @@ class CalibrateLatencyConfig:
     space: str = "ssdlite_mbv3"
     supernet: str | None = None
     num_classes: int = 80
-    device: Literal["host", "adb"] = "host"
+    device: MeasuringDevice = "host"
     precision: Precision = "uint8"
     networks: int = 60
     held_out: int = 30
@@ -78,7 +80,7 @@ class CalibrateLatencyConfig:
     xnnpack: bool = True
     clock: Clock = "wall"
     cpu_mask: str = "10"
-    benchmark_model: str = "/data/local/tmp/benchmark_model"
+    benchmark_model: str = f"{PHONE_FOLDER}/benchmark_model"
     serial: str | None = None
     timeout_s: float = 300.0
     seed: int = 0
@@ -91,8 +93,9 @@ class CalibrateLatencyConfig:
                 f"expected networks > {len(FEATURES)}, one for each cost, and held_out >= 3, found {self.networks} and "
                 f"{self.held_out}"
             )
-        if min(self.num_classes, self.threads, self.runs) < 1 or self.warmup_runs < 0:
-            raise ValueError("expected num_classes, threads and runs >= 1 and warmup_runs >= 0, found less")
+        if self.num_classes < 1:
+            raise ValueError(f"expected num_classes >= 1, found {self.num_classes}")
+        check_measuring(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ def calibrate_latency(config: CalibrateLatencyConfig, *, progress: bool = True) 
     if ledger_path.exists() and not config.resume:
         raise ValueError(f"expected no {MEASUREMENTS_FILE} in {output}, found one; pass --resume or another --output")
     output.mkdir(parents=True, exist_ok=True)
-    ledger = Ledger.open(ledger_path, _identity(config, device))
+    ledger = Ledger.open(ledger_path, _identity(config, description, device))
     known = {str(entry["name"]): float(entry["ms"]) for entry in ledger.entries}
 
     def timed(name: str, measure: Callable[[], float]) -> float:
@@ -188,16 +191,22 @@ def _description(config: CalibrateLatencyConfig) -> ModelDescription:
     return ModelDescription.assumed(read_space(config.space), num_classes=config.num_classes)
 
 
-def _identity(config: CalibrateLatencyConfig, device: CalibrationDevice) -> dict[str, object]:
-    """What a measurement depends on: those of another device, runtime or network are not mixed in."""
+def _identity(
+    config: CalibrateLatencyConfig, description: ModelDescription, device: CalibrationDevice
+) -> dict[str, object]:
+    """What a measurement depends on: those of another device, runtime or network are not mixed in.
+
+    Networks are known by what they are, wherever the space or supernet lies.
+    """
+    where: dict[str, object] = {"clock": config.clock} if config.device == "host" else {"cpu_mask": config.cpu_mask}
     return {
-        "space": config.supernet or config.space,
-        "num_classes": config.num_classes,
+        "space": description.detector.space,
+        "score_columns": len(description.columns()),
         "device": device.name,
         "runtime": device.runtime,
         "precision": config.precision,
         "threads": config.threads,
-        "clock": config.clock,
+        **where,
     }
 
 

@@ -10,63 +10,10 @@ from pathlib import Path
 from typing import Protocol
 
 from ofa_det.latency.android import Phone, PhoneRuns, measure_on_phone
-from ofa_det.latency.host import Clock, HostRuns, host_machine, host_name, median_ms
+from ofa_det.latency.host import HostRuns, host_machine, host_name, median_ms
 from ofa_det.latency.latencies import MeasuredLatency
+from ofa_det.latency.measuring import MeasuringConfig, chosen_phone, host_runs, phone_runs
 from ofa_det.latency.postprocessing_timing import op_file
-
-
-class MeasuringConfig(Protocol):
-    """The part of a configuration that says how to measure; see `MeasureLatencyConfig`."""
-
-    @property
-    def device(self) -> str:
-        """`host` or `adb`."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """CPU threads."""
-        ...
-
-    @property
-    def warmup_runs(self) -> int:
-        """Inferences before the timed ones."""
-        ...
-
-    @property
-    def runs(self) -> int:
-        """Timed inferences."""
-        ...
-
-    @property
-    def xnnpack(self) -> bool:
-        """Whether XNNPACK runs the ops it knows."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Of the host."""
-        ...
-
-    @property
-    def cpu_mask(self) -> str:
-        """Of the phone."""
-        ...
-
-    @property
-    def benchmark_model(self) -> str:
-        """On the phone."""
-        ...
-
-    @property
-    def serial(self) -> str | None:
-        """Of the phone."""
-        ...
-
-    @property
-    def timeout_s(self) -> float:
-        """Of one command on the phone."""
-        ...
 
 
 class CalibrationDevice(Protocol):
@@ -95,27 +42,8 @@ class CalibrationDevice(Protocol):
 def open_device(config: MeasuringConfig) -> CalibrationDevice:
     """The device that a configuration names."""
     if config.device == "host":
-        return Host(
-            runs=HostRuns(
-                threads=config.threads,
-                warmup_runs=config.warmup_runs,
-                runs=config.runs,
-                xnnpack=config.xnnpack,
-                clock=config.clock,
-            )
-        )
-    return ConnectedPhone(
-        phone=Phone(serial=config.serial, timeout_s=config.timeout_s),
-        runs=PhoneRuns(
-            threads=config.threads,
-            warmup_runs=config.warmup_runs,
-            runs=config.runs,
-            xnnpack=config.xnnpack,
-            per_op=False,
-            cpu_mask=config.cpu_mask,
-            benchmark_model=config.benchmark_model,
-        ),
-    )
+        return Host(runs=host_runs(config))
+    return ConnectedPhone(phone=chosen_phone(config), runs=phone_runs(config, per_op=False))
 
 
 @dataclass(frozen=True, kw_only=True)

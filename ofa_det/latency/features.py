@@ -27,10 +27,10 @@ FEATURES: Final = (
 )
 """Millions (m) of multiply-accumulates, of elements read and written, of weights; number of ops.
 
-`convolution` is a convolution with a kernel above 1x1, `depthwise7` a depthwise one of 7x7 or more, `vector` a product
-with a 1x1 map: fully connected layers and squeeze-excite, bound by reading their weights. `elementwise` is a pass that
-only moves or combines elements, counted by those that it writes; a pool by those that it reads; `hswish` is
-that activation, for which some runtimes have no 8-bit kernel.
+`convolution` is a convolution with a kernel above 1x1, `depthwise7` a depthwise one of 7x7 or more; even kernels count
+as the next larger ones. `vector` is a product with a 1x1 map: fully connected layers and squeeze-excite, bound by
+reading their weights. `elementwise` is a pass that only moves or combines elements, counted by those that it writes; a
+pool by those that it reads; `hswish` is that activation, for which some runtimes have no 8-bit kernel.
 """
 
 FloatArray = npt.NDArray[np.float64]
@@ -44,7 +44,7 @@ def layer_features(layer: Layer) -> FloatArray:
     counts: dict[str, float] = {}
     passed, ops = 0, 1
     if layer.kind == "depthwise":
-        counts[f"depthwise{min(max(layer.kernel_size, 3), 7)}_mmacs"] = layer.macs / 1e6
+        counts[f"depthwise{min(max(layer.kernel_size | 1, 3), 7)}_mmacs"] = layer.macs / 1e6
         counts["depthwise_melements"] = (read + written) / 1e6
     elif layer.has_weights and layer.kernel_size > 1:
         counts["convolution_mmacs"] = layer.macs / 1e6

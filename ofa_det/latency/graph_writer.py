@@ -20,7 +20,6 @@ _WEIGHT_SCALE: Final = 0.01
 _VERSIONS: Final = {
     schema.BuiltinOperator.CONV_2D: 3,
     schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3,
-    schema.BuiltinOperator.FULLY_CONNECTED: 4,
     schema.BuiltinOperator.HARD_SWISH: 1,
     schema.BuiltinOperator.RESHAPE: 1,
     schema.BuiltinOperator.QUANTIZE: 2,

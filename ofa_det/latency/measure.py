@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from ofa_det.latency.android import PHONE_FOLDER, Phone, PhoneRuns, measure_on_phone
-from ofa_det.latency.host import Clock, HostRuns, measure_on_host
+from ofa_det.latency.android import PHONE_FOLDER, measure_on_phone
+from ofa_det.latency.host import Clock, measure_on_host
 from ofa_det.latency.latencies import MeasuredLatency
-
-MEASURED_DEVICES = ("host", "adb")
+from ofa_det.latency.measuring import MeasuringDevice, check_measuring, chosen_phone, host_runs, phone_runs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +34,7 @@ class MeasureLatencyConfig:
     """
 
     model: str
-    device: Literal["host", "adb"] = "host"
+    device: MeasuringDevice = "host"
     threads: int = 1
     warmup_runs: int = 5
     runs: int = 50
@@ -53,21 +50,9 @@ class MeasureLatencyConfig:
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.device not in MEASURED_DEVICES:
-            raise ValueError(f"expected a device of {', '.join(MEASURED_DEVICES)}, found {self.device!r}")
-        if self.threads < 1 or self.runs < 1 or self.warmup_runs < 0:
-            raise ValueError(
-                "expected threads >= 1, runs >= 1 and warmup_runs >= 0, "
-                f"found {self.threads}, {self.runs} and {self.warmup_runs}"
-            )
-        if not re.fullmatch(r"(0x)?[0-9a-fA-F]+", self.cpu_mask) or int(self.cpu_mask, 16) == 0:
-            raise ValueError(f"expected a hexadecimal cpu_mask of at least one core, found {self.cpu_mask!r}")
-        if not self.timeout_s > 0:
-            raise ValueError(f"expected timeout_s > 0, found {self.timeout_s}")
-        if self.clock not in ("wall", "cpu"):
-            raise ValueError(f"expected a clock of wall, cpu, found {self.clock!r}")
-        if self.device == "adb" and (self.image is not None or self.clock != "wall"):
-            raise ValueError("expected --image and --clock with --device host, found them with adb; leave them out")
+        check_measuring(self)
+        if self.device == "adb" and self.image is not None:
+            raise ValueError("expected --image with --device host, found it with adb; leave it out")
 
     @property
     def variants(self) -> tuple[MeasureLatencyConfig, ...]:
@@ -90,8 +75,11 @@ def measure_latencies(config: MeasureLatencyConfig) -> tuple[MeasuredLatency, ..
             kind = "a .tflite file" if path == config.model else "an image"
             raise FileNotFoundError(f"expected {kind}, found none at {path}")
     if config.device == "adb":
-        phone = Phone(serial=config.serial, timeout_s=config.timeout_s)
-        return tuple(measure_on_phone(phone, config.model, _phone_runs(variant)) for variant in config.variants)
+        phone = chosen_phone(config)
+        return tuple(
+            measure_on_phone(phone, config.model, phone_runs(variant, per_op=config.per_op))
+            for variant in config.variants
+        )
     content = Path(config.model).read_bytes()
     try:
         return tuple(
@@ -110,26 +98,3 @@ def measure_latency(config: MeasureLatencyConfig) -> MeasuredLatency:
         ValueError: the runtime cannot load or run the file; its message is in the error.
     """
     return measure_latencies(config.variants[0])[0]
-
-
-def host_runs(config: MeasureLatencyConfig) -> HostRuns:
-    """How the host is to be timed."""
-    return HostRuns(
-        threads=config.threads,
-        warmup_runs=config.warmup_runs,
-        runs=config.runs,
-        xnnpack=config.xnnpack,
-        clock=config.clock,
-    )
-
-
-def _phone_runs(config: MeasureLatencyConfig) -> PhoneRuns:
-    return PhoneRuns(
-        threads=config.threads,
-        warmup_runs=config.warmup_runs,
-        runs=config.runs,
-        xnnpack=config.xnnpack,
-        per_op=config.per_op,
-        cpu_mask=config.cpu_mask,
-        benchmark_model=config.benchmark_model,
-    )

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Protocol
 
+from ofa_det.arch.classes import ClassNumbering
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.plan import LayerPlan
@@ -106,8 +107,19 @@ def _checked(model: LatencyModel, device: str, precision: Precision, runtime: st
 
 
 def shipped_work(
-    description: ModelDescription, subnet: SubnetConfig, *, precision: Precision
+    description: ModelDescription,
+    subnet: SubnetConfig,
+    *,
+    precision: Precision,
+    numbering: ClassNumbering = "competition",
 ) -> tuple[LayerPlan, DetectionTail]:
-    """What the file of a subnet does: the layers that ship and what comes behind them, as latency models take both."""
-    plan = description.shipped_plan(subnet)
+    """What the file of a subnet does: the layers that ship and what comes behind them, as latency models take both.
+
+    Args:
+        description: of the detector, or of the supernet.
+        subnet: of it.
+        precision: of the file.
+        numbering: of its classes; columns that no category has cost time like the others.
+    """
+    plan = description.shipped_plan(subnet, numbering)
     return plan, detection_tail(plan, description.postprocess, precision=precision)

@@ -28,20 +28,6 @@ _FUSED: Final = {
 _BOX_SCALES: Final = (10.0, 10.0, 5.0, 5.0)
 
 
-def network_file(layers: Sequence[Layer], *, precision: Precision, seed: int = 0) -> bytes:
-    """The layers as a file whose input is an image (or the features that the first layer reads).
-
-    Args:
-        layers: in order, each reading layers before it or the input.
-        precision: of the network.
-        seed: of the weights.
-    """
-    writer = GraphWriter(precision=precision, seed=seed)
-    values = _append_network(writer, layers, images_are_bytes=False)
-    read = {name for layer in layers for name in layer.inputs}
-    return writer.finish([values[layer.name] for layer in layers if layer.name not in read])
-
-
 def detector_file(plan: LayerPlan, postprocess: PostProcessConfig, *, precision: Precision, seed: int = 0) -> bytes:
     """A detector's plan as the file that it would become, with random weights.
 
@@ -52,7 +38,7 @@ def detector_file(plan: LayerPlan, postprocess: PostProcessConfig, *, precision:
         seed: of the weights.
     """
     writer = GraphWriter(precision=precision, seed=seed)
-    values = _append_network(writer, plan.layers, images_are_bytes=True)
+    values = _append_network(writer, plan.layers)
     anchors = plan.num_anchors
     joined = []
     for what, outputs, width in (("boxes", plan.box_outputs, 4), ("scores", plan.score_outputs, num_columns(plan))):
@@ -86,33 +72,30 @@ def num_columns(plan: LayerPlan) -> int:
     return plan[plan.score_outputs[0]].out_channels // plan.anchors_per_cell[0]
 
 
-def _append_network(writer: GraphWriter, layers: Sequence[Layer], *, images_are_bytes: bool) -> dict[str, int]:
+def _append_network(writer: GraphWriter, layers: Sequence[Layer]) -> dict[str, int]:
+    """The tensors of the layers, by name; a plan has them in the order in which they are read."""
     values: dict[str, int] = {}
-    produced = {layer.name for layer in layers}
     for layer in layers:
         for name, shape in zip(layer.inputs, layer.input_shapes, strict=True):
-            if name in values:
-                continue
-            if name in produced:
-                raise ValueError(f"expected {name!r} before {layer.name!r}, which reads it")
-            values[name] = _append_input(writer, name, shape, is_bytes=images_are_bytes and name == IMAGES)
+            if name == IMAGES and name not in values:
+                values[name] = _append_images(writer, shape)
         values[layer.name] = _append_layer(writer, layer, [values[name] for name in layer.inputs])
     return values
 
 
-def _append_input(writer: GraphWriter, name: str, shape: Shape, *, is_bytes: bool) -> int:
-    if not (is_bytes and writer.quantized):
-        return writer.input(name, _nhwc(shape))
-    images = writer.input(name, _nhwc(shape), kind=schema.TensorType.UINT8)
-    return writer.op("QUANTIZE", [images], [writer.tensor(f"{name}/int8", _nhwc(shape))], schema.QuantizeOptionsT())
+def _append_images(writer: GraphWriter, shape: Shape) -> int:
+    if not writer.quantized:
+        return writer.input(IMAGES, _nhwc(shape))
+    images = writer.input(IMAGES, _nhwc(shape), kind=schema.TensorType.UINT8)
+    result = writer.tensor(f"{IMAGES}/int8", _nhwc(shape))
+    return writer.op("QUANTIZE", [images], [result], schema.QuantizeOptionsT())
 
 
 def _append_layer(writer: GraphWriter, layer: Layer, inputs: list[int]) -> int:
     # Where an activation is an op of its own, the plain output gets another name.
     separate = layer.activation in ("hswish", "hsigmoid")
     name = f"{layer.name}/{layer.kind}" if separate else layer.name
-    shape = layer.output_shape
-    output = writer.tensor(name, (1, shape.channels) if layer.kind == "fully_connected" else _nhwc(shape))
+    output = writer.tensor(name, _nhwc(layer.output_shape))
     if layer.has_weights:
         _append_kernel(writer, layer, inputs[0], output)
     else:
@@ -129,12 +112,6 @@ def _append_layer(writer: GraphWriter, layer: Layer, inputs: list[int]) -> int:
 
 def _append_kernel(writer: GraphWriter, layer: Layer, source: int, output: int) -> None:
     fused = _FUSED.get(layer.activation, schema.ActivationFunctionType.NONE)
-    if layer.kind == "fully_connected":
-        weights, bias = writer.weights(f"{layer.name}/weights", (layer.out_channels, layer.in_channels), 0)
-        options = schema.FullyConnectedOptionsT()
-        options.fusedActivationFunction = fused
-        writer.op("FULLY_CONNECTED", [source, weights, bias], [output], options)
-        return
     size, depthwise = layer.kernel_size, layer.kind == "depthwise"
     shape = (1, size, size, layer.out_channels) if depthwise else (layer.out_channels, size, size, layer.in_channels)
     weights, bias = writer.weights(f"{layer.name}/weights", shape, 3 if depthwise else 0)

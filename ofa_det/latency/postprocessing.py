@@ -128,6 +128,8 @@ class PostprocessingLaw:
         anchor: a box decoded.
         fast_score, regular_score: a score looked at by either suppression.
         pair: an overlap computed.
+        error: root mean square of the relative errors of the post-processing op's times that it is fitted to; None
+            where it was not kept.
     """
 
     measured_on: str
@@ -140,6 +142,7 @@ class PostprocessingLaw:
     fast_score: float
     regular_score: float
     pair: float
+    error: float | None = None
 
     def op_ms(self, op: TailOp) -> float:
         """Time of an op over a list."""
@@ -166,7 +169,7 @@ class PostprocessingLaw:
         return self.suppression_ms(more) - self.suppression_ms(found)
 
     def with_suppression(self, measured: Sequence[tuple[Suppression, float]]) -> PostprocessingLaw:
-        """The law with the rates of the post-processing op fitted to M measured times, by relative error.
+        """The law with the rates of the post-processing op fitted to M measured times less a call's, by relative error.
 
         Args:
             measured: calls and their times in ms, of both suppressions.
@@ -178,9 +181,11 @@ class PostprocessingLaw:
             raise ValueError(f"expected at least 4 timed calls of {POSTPROCESS_OP}, found {len(measured)}")
         counts = np.array([_counts(suppression) for suppression, _ in measured])
         times = np.array([ms for _, ms in measured])
-        rates = _nonnegative_rates(counts / times[:, None], np.ones(len(times)))
+        rates = _nonnegative_rates(counts / times[:, None], np.maximum(1 - self.op / 1e6 / times, 0))
         anchor, fast, regular, pair = (float(rate) for rate in rates)
-        return replace(self, anchor=anchor, fast_score=fast, regular_score=regular, pair=pair)
+        law = replace(self, anchor=anchor, fast_score=fast, regular_score=regular, pair=pair)
+        predicted = np.array([law.suppression_ms(suppression) for suppression, _ in measured])
+        return replace(law, error=float(np.sqrt(np.mean((predicted / times - 1) ** 2))))
 
 
 HOST_LAW: Final = PostprocessingLaw(

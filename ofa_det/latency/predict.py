@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+from ofa_det.arch.classes import ClassNumbering, check_numbering
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.layers import Layer
 from ofa_det.arch.space import check_subnet
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.evaluations import read_subnet
+from ofa_det.artefacts.manifest import Manifest
 from ofa_det.artefacts.model_file import read_description
 from ofa_det.artefacts.ofa_files import read_ofa_classifier
 from ofa_det.latency.latencies import LatencyPrediction, Precision, checked_safety
@@ -45,6 +47,8 @@ class PredictLatencyConfig:
         supernet: run folder with the classes, anchors and widths that a subnet belongs to; by default a detector of 80
             classes is assumed.
         space: search space of a subnet without --supernet, a YAML file or the name of one that is shipped.
+        classes: of the score columns, as export takes them: competition, a column for every category id up to the
+            greatest, or compact, one for every category. A .tflite file has its own.
         candidates: scores above the threshold in an image, over all classes, which decide what regular NMS costs;
             by default two for each anchor are assumed.
         safety: standard errors to stay above the expected latency, for the bound that is printed beside it.
@@ -56,11 +60,13 @@ class PredictLatencyConfig:
     runtime: str | None = None
     supernet: str | None = None
     space: str = "ssdlite_mbv3"
+    classes: ClassNumbering = "competition"
     candidates: float | None = None
     safety: float = 1.0
 
     def __post_init__(self) -> None:
         checked_safety(self.safety)
+        check_numbering(self.classes)
         if self.candidates is not None and not self.candidates >= 0:
             raise ValueError(f"expected candidates >= 0, found {self.candidates}")
 
@@ -106,6 +112,22 @@ def predict_latency(config: PredictLatencyConfig) -> tuple[NamedPrediction, ...]
     return tuple(_predict(config, network) for network in _networks(config))
 
 
+def predict_file(model: Path, manifest: Manifest | None) -> LatencyPrediction:
+    """Of a `.tflite` file, on the device and runtime that the export in its manifest named, or the default ones.
+
+    Raises:
+        FileNotFoundError: there is no such file, or no more the table of its device.
+        ValueError: not such a file.
+    """
+    config = PredictLatencyConfig(model=str(model))
+    if manifest is not None and manifest.latency is not None:
+        # A table is named by its path, which the device in the prediction does not tell.
+        device = str(manifest.export.get("device", manifest.latency.device))
+        config = replace(config, device=device, runtime=manifest.latency.runtime)
+    (named,) = predict_latency(config)
+    return named.prediction
+
+
 def _predict(config: PredictLatencyConfig, network: _Network) -> NamedPrediction:
     model = latency_model(config.device, precision=config.precision or network.precision, runtime=config.runtime)
     tail = network.tail if config.candidates is None else network.tail.with_candidates(config.candidates)
@@ -130,7 +152,7 @@ def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
     if config.supernet is not None:
         raise ValueError(f"expected --supernet with a subnet alone, found it with {path}; leave it out")
     if path.is_dir():
-        return _of_run_folder(path, config.precision)
+        return _of_run_folder(path, config)
     if path.suffix == ".tflite":
         return (_of_tflite(path, config.precision),)
     if path.suffix == ".config":
@@ -138,20 +160,20 @@ def _networks(config: PredictLatencyConfig) -> tuple[_Network, ...]:
     raise ValueError(f"{kinds}, found {path}")
 
 
-def _of_run_folder(path: Path, precision: Precision | None) -> tuple[_Network, ...]:
+def _of_run_folder(path: Path, config: PredictLatencyConfig) -> tuple[_Network, ...]:
     description = read_description(path)
     if description.subnet is not None:
-        return (_of_description(description, description.subnet, precision),)
+        return (_of_description(description, description.subnet, config),)
     space = description.detector.space
     return tuple(
-        replace(_of_description(description, subnet, precision), name=name)
+        replace(_of_description(description, subnet, config), name=name)
         for name, subnet in (("smallest", space.smallest()), ("largest", space.largest()))
     )
 
 
-def _of_description(description: ModelDescription, subnet: SubnetConfig, precision: Precision | None) -> _Network:
+def _of_description(description: ModelDescription, subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     """The file that a subnet becomes; its ops behind the layers differ with the precision."""
-    plan, tail = shipped_work(description, subnet, precision=precision or "uint8")
+    plan, tail = shipped_work(description, subnet, precision=config.precision or "uint8", numbering=config.classes)
     return _Network(layers=plan.layers, tail=tail)
 
 
@@ -159,7 +181,7 @@ def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     if config.supernet is not None:
         description = read_description(config.supernet)
         check_subnet(subnet, description.detector.space, of=config.supernet)
-        return _of_description(description, subnet, config.precision)
+        return _of_description(description, subnet, config)
     logger.warning(
         "assuming a detector of %d classes in the space %s; --supernet RUN_FOLDER gives the real one",
         COCO_CLASSES,
@@ -168,7 +190,7 @@ def _of_subnet(subnet: SubnetConfig, config: PredictLatencyConfig) -> _Network:
     space = read_space(config.space)
     check_subnet(subnet, space, of=config.space)
     description = ModelDescription.assumed(space, num_classes=COCO_CLASSES, subnet=subnet)
-    return _of_description(description, subnet, config.precision)
+    return _of_description(description, subnet, config)
 
 
 def _of_tflite(path: Path, precision: Precision | None) -> _Network:

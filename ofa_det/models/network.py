@@ -158,8 +158,18 @@ class DetectionNetwork(nn.Module, ABC):
         if zoom == 1 or layer.name not in plan.box_outputs:
             return weight, bias
         assert bias is not None, "predictors have a bias"
-        factor, shift = (weight.new_tensor(row).repeat(len(weight) // 4) for row in enlargement(zoom))
-        return weight * factor[:, None, None, None], bias * factor + shift
+        return _zoomed(weight, bias, zoom)
+
+    @torch.no_grad()
+    def state_at(self, resolution: int) -> dict[str, Tensor]:
+        """The state dict for a network whose largest subnet has another resolution; see `weights`."""
+        state, largest = self.state_dict(), self.subnets.largest()
+        plan, zoom = self.plan(largest), largest.resolution / resolution
+        for name in plan.box_outputs:
+            if zoom != 1 and plan[name].weights_of is None:
+                keys = f"{name}.weight", f"{name}.bias"
+                state |= zip(keys, _zoomed(state[keys[0]], state[keys[1]], zoom), strict=True)
+        return state
 
     def _run(self, plan: LayerPlan, layer: Layer, inputs: list[Tensor]) -> Tensor:
         """One layer without its activation."""
@@ -258,13 +268,15 @@ class Detector(DetectionNetwork):
     def extract(self, subnet: SubnetConfig) -> Detector:
         """A copy, at the subnet's resolution."""
         self._check(subnet)
-        plan, state = self.plan(subnet), self.state_dict()
-        for layer in map(plan.__getitem__, plan.box_outputs):
-            if layer.weights_of is None:
-                state[f"{layer.name}.weight"], state[f"{layer.name}.bias"] = self.weights(plan, layer)
         detector = Detector(self.config, subnet).to(next(self.parameters()).device)
-        detector.load_state_dict(state)
+        detector.load_state_dict(self.state_at(subnet.resolution))
         return detector.train(self.training)
+
+
+def _zoomed(weight: Tensor, bias: Tensor, zoom: float) -> tuple[Tensor, Tensor]:
+    """Of a predictor of boxes, such that its boxes are larger, about their anchors' centres."""
+    factor, shift = (weight.new_tensor(row).repeat(len(weight) // 4) for row in enlargement(zoom))
+    return weight * factor[:, None, None, None], bias * factor + shift
 
 
 def _per_anchor(level: Tensor, values: int) -> Tensor:

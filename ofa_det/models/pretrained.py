@@ -79,7 +79,8 @@ def load_pretrained(
 
     The backbone of a published network must fit as a whole, less the convolution behind the last stage; its input
     normalisation is folded into the stem. Of a run folder each layer is taken that fits by name and shape; levels of
-    the head are the same where they read the same feature. Where the source is one network and what is filled is a
+    the head are the same where they read the same feature, and predictors of boxes give the same pixels at another
+    resolution. Where the source is one network and what is filled is a
     supernet, elastic channels are sorted once, so that its subnets keep the important ones.
 
     Args:
@@ -124,20 +125,20 @@ def _read(network: DetectionNetwork, source: str, categories: Sequence[Category]
         raise FileNotFoundError(
             f"expected {EFFICIENTNET_LITE0}, a once-for-all checkpoint or a run folder to start from, found {source!r}"
         )
-    return _read_run_folder(path, network.config.space, categories)
+    return _read_run_folder(path, network, categories)
 
 
-def _read_run_folder(path: Path, space: SearchSpace, categories: Sequence[Category] | None) -> _Source:
+def _read_run_folder(path: Path, network: DetectionNetwork, categories: Sequence[Category] | None) -> _Source:
     description = read_description(path)
     elastic = description.subnet is None
     trained = load_supernet(path) if elastic else load_detector(path)
-    tensors: dict[str, Tensor] = dict(trained.network.state_dict())
+    tensors = trained.network.state_at(network.subnets.largest().resolution)
     other: tuple[str, ...] = ()
     if categories is not None and tuple(categories) != description.categories:
         outputs = trained.network.plan(trained.network.subnets.largest()).score_outputs
         other = tuple(key for key in tensors if key.rpartition(".")[0] in outputs)
     names = {key: key for key in tensors if _OF_A_LEVEL.fullmatch(key) is None}
-    names |= _head_by_feature(tensors, description.detector.space, space)
+    names |= _head_by_feature(tensors, description.detector.space, network.config.space)
     named = {name: tensors[key] for name, key in names.items() if key not in other}
     unused = tuple(key for key in tensors if key in other or key not in names.values())
     return _Source(tensors=named, unused=unused, elastic=elastic, whole=False)
@@ -194,7 +195,7 @@ def _fill_from_supernet(detector: Detector, found: _Source, source: str) -> set[
     """Cuts the detector's weights out of those of its space's largest subnet."""
     supernet = Supernet(detector.config)
     taken = _fill(supernet, found, source)
-    # Weights know no resolution, and a detector's own may be outside its space.
+    # Predictors of boxes are of the detector's resolution already, which may be outside its space; others know none.
     cut = supernet.extract(replace(detector.subnet, resolution=supernet.config.space.resolutions[-1])).state_dict()
     return _copy(detector, {key: value for key, value in cut.items() if _layer_of(supernet, key) in taken})
 

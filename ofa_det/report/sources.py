@@ -18,7 +18,7 @@ from ofa_det.data.inspection_report import Inspection
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.inspection import RECORD_FILE
 from ofa_det.latency.latencies import LatencyPrediction
-from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+from ofa_det.latency.predict import predict_file
 from ofa_det.search.report import ARCHITECTURES_FILE, SEARCH_FILE, SearchReport
 from ofa_det.training.metrics_log import METRICS_FILE
 
@@ -112,7 +112,6 @@ def _detector(folder: BuildFolder, record: BuildRecord, built: BuiltDetector) ->
     manifest = read_manifest(model)
     if manifest is None or manifest.latency is None:
         raise FileNotFoundError(f"expected a manifest.json with a latency beside {model}, found none")
-    (named,) = predict_latency(PredictLatencyConfig(model=str(model), device=_device(manifest)))
     after = folder.evaluation(cap, "int8")
     return DetectorSources(
         built=built,
@@ -120,14 +119,9 @@ def _detector(folder: BuildFolder, record: BuildRecord, built: BuiltDetector) ->
         before=read_record(folder.evaluation(cap, "float") / "metrics.json", EvaluationRecord),
         after=read_record(after / "metrics.json", EvaluationRecord),
         curves=read_curves(folder.detector(built.training_cap_ms) / METRICS_FILE),
-        latency=named.prediction,
+        latency=predict_file(model, manifest),
         contact_sheet=(after / "contact_sheet.jpg").read_bytes(),
     )
-
-
-def _device(manifest: Manifest) -> str:
-    """As it was told to the export: a name, or the path of a table."""
-    return str(manifest.export.get("device", "pixel2"))
 
 
 def read_curves(path: Path) -> Curves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from ofa_det.arch.classes import ClassNumbering, check_numbering
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.subnets import ScorePrecision
 from ofa_det.latency.latencies import Precision, checked_safety
@@ -69,6 +70,8 @@ class SearchConfig:
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
         precision: of the network on the phone, uint8 or float32.
         runtime: of the phone; by default the device's newest with published figures.
+        classes: of the file's score columns, as export takes them: competition, a column for every category id up to
+            the greatest, or compact, one for every category; each costs time.
         strategy: linas (a predictor of AP, NSGA-II on it, measuring what it promises), evolution or random.
         max_evaluations: subnets that the strategy may have measured; baselines come on top.
         calibration_images: training images for each candidate's batch-norm statistics.
@@ -96,6 +99,7 @@ class SearchConfig:
     device: str = "pixel2"
     precision: Precision = "uint8"
     runtime: str | None = None
+    classes: ClassNumbering = "competition"
     strategy: StrategyName = "linas"
     max_evaluations: int = 120
     calibration_images: int = 128
@@ -114,6 +118,7 @@ class SearchConfig:
         if not self.caps_ms or not all(cap_ms > 0 for cap_ms in self.caps_ms):
             raise ValueError(f"expected latency_cap_ms > 0, one or several, found {self.latency_cap_ms}")
         checked_safety(self.safety)
+        check_numbering(self.classes)
         if self.strategy not in get_args(StrategyName):
             raise ValueError(f"expected a strategy of {', '.join(get_args(StrategyName))}, found {self.strategy!r}")
         if self.max_evaluations < 1:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from ofa_det.arch.classes import ClassNumbering
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.space import SearchSpace
 from ofa_det.arch.stages import Blocks, StageSpec
@@ -47,17 +48,24 @@ CostsOf = Callable[[SubnetConfig], Costs]
 """The exact costs of a subnet."""
 
 
-def exact_costs(description: ModelDescription, model: LatencyModel, *, safety: float) -> CostsOf:
+def exact_costs(
+    description: ModelDescription,
+    model: LatencyModel,
+    *,
+    safety: float,
+    numbering: ClassNumbering = "competition",
+) -> CostsOf:
     """What gives the costs of the file that a subnet becomes, post-processing included.
 
     Args:
         description: of the supernet.
         model: of the phone.
         safety: standard errors between the expected latency and the one that caps are compared with.
+        numbering: of the file's classes.
     """
 
     def of(subnet: SubnetConfig) -> Costs:
-        plan, tail = shipped_work(description, subnet, precision=model.precision)
+        plan, tail = shipped_work(description, subnet, precision=model.precision, numbering=numbering)
         estimate = model.estimate(plan.layers, tail)
         return Costs(
             latency_ms=estimate.mean_ms,

@@ -9,6 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ofa_det.arch.classes import ClassNumbering
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.artefacts.evaluations import (
@@ -88,7 +89,7 @@ def _search(
     model = latency_model(config.device, precision=config.precision, runtime=config.runtime)
     problem = SearchProblem(
         space=scoring.description.detector.space,
-        costs_of=exact_costs(scoring.description, model, safety=config.safety),
+        costs_of=exact_costs(scoring.description, model, safety=config.safety, numbering=config.classes),
         caps_ms=config.caps_ms,
         limits=config.limits,
         objective=config.objective,
@@ -120,7 +121,7 @@ def _search(
         measure=partial(team.measure, RESCORE),
         progress=progress,
     )
-    predict = partial(_predicted, scoring.description, model)
+    predict = partial(_predicted, scoring.description, model, config.classes)
     result = SearchResult(
         choices=choices,
         latencies=tuple(predict(choice.best.subnet) for choice in choices),
@@ -167,9 +168,11 @@ def _roles(
     return roles
 
 
-def _predicted(description: ModelDescription, model: LatencyModel, subnet: SubnetConfig) -> LatencyPrediction:
+def _predicted(
+    description: ModelDescription, model: LatencyModel, numbering: ClassNumbering, subnet: SubnetConfig
+) -> LatencyPrediction:
     """Of the file that a subnet becomes."""
-    plan, tail = shipped_work(description, subnet, precision=model.precision)
+    plan, tail = shipped_work(description, subnet, precision=model.precision, numbering=numbering)
     return model.predict(plan.layers, tail)
 
 

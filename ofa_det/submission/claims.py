@@ -11,13 +11,10 @@ from ofa_det.artefacts.manifest import LatencyEntry, MetricsRecord
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.metrics import Metrics, coco_metrics
+from ofa_det.search.objective import FRONTIER_INTERCEPT, FRONTIER_SLOPE
 from ofa_det.submission.provenance import TeacherEntry, TrainingEntry
 
 CLAIMS_FILE: Final = "claims.json"
-
-# OVIC's frontier of April 2020: mAP in percent that a model of t ms is expected to have, k ln t + a0.
-FRONTIER_SLOPE = 16.894553358968146
-FRONTIER_OFFSET = -34.42191514521174
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +140,7 @@ class Claims:
 
 def frontier_ap(latency_ms: float) -> float:
     """AP in percent on OVIC's frontier of April 2020; 23.04 at 30 ms."""
-    return FRONTIER_SLOPE * math.log(latency_ms) + FRONTIER_OFFSET
+    return FRONTIER_SLOPE * math.log(latency_ms) + FRONTIER_INTERCEPT
 
 
 def competition_scores(

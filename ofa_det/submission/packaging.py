@@ -24,7 +24,7 @@ from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.evaluation.metrics import Metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
-from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+from ofa_det.latency.predict import predict_file
 from ofa_det.submission.accuracy import check_accuracy_claims, score_torch
 from ofa_det.submission.claims import CLAIMS_FILE, Claims, FileEntry, ImagesEntry, MeasuredEntry, Story
 from ofa_det.submission.claims import competition_scores as scores_of
@@ -105,7 +105,7 @@ def package(config: PackageConfig, *, progress: bool = True) -> Submission:
     report = validate_submission(model, dataset, images=VALIDATED_IMAGES)
     report.require(model)
     manifest = read_manifest(model)
-    latency = predicted_latency(model, manifest)
+    latency = predict_file(model, manifest).entry()
     check_latency_claim(latency, manifest)
     origin = provenance(manifest)
     predictor = TfliteDetector(model)
@@ -234,15 +234,6 @@ def opened_images(data: DataConfig, image_ids: str | Path | None) -> CocoDataset
             f"{len(wanted)} others, the first {missing[0]}; name the annotations they are of by --data.val_annotations"
         )
     return dataset.subset(np.array([position_of[id_] for id_ in wanted], np.int64))
-
-
-def predicted_latency(model: Path, manifest: Manifest | None) -> LatencyEntry:
-    """Of the file, for the device and runtime that its export named, or the default ones."""
-    device, runtime = "pixel2", None
-    if manifest is not None and manifest.latency is not None:
-        device, runtime = str(manifest.export.get("device", manifest.latency.device)), manifest.latency.runtime
-    (named,) = predict_latency(PredictLatencyConfig(model=str(model), device=device, runtime=runtime))
-    return named.prediction.entry()
 
 
 def check_latency_claim(latency: LatencyEntry, manifest: Manifest | None) -> None:

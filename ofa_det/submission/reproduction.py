@@ -20,6 +20,7 @@ from ofa_det.data.splits import DataConfig
 from ofa_det.evaluation.metrics import Metrics, coco_metrics
 from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.tflite import TfliteDetector
+from ofa_det.latency.predict import predict_file
 from ofa_det.submission.accuracy import check_accuracy_claims, score_torch
 from ofa_det.submission.claims import CLAIMS_FILE, Claims, TorchEntry, competition_scores
 from ofa_det.submission.model_card import EXPORT_CONFIG, model_card
@@ -34,7 +35,6 @@ from ofa_det.submission.packaging import (
     file_entry,
     md5_list,
     opened_images,
-    predicted_latency,
     software,
 )
 from ofa_det.submission.report import Check, ValidationReport, check
@@ -107,7 +107,7 @@ def _measured(
     metrics = score(predictor, dataset, progress=progress)
     yield _same("accuracy", claims.metrics, metrics.record)
     yield _detections(folder, claims, dataset)
-    latency = predicted_latency(model, manifest)
+    latency = predict_file(model, manifest).entry()
     yield _same("predicted latency", claims.latency, latency)
     scores = competition_scores(
         metrics,
@@ -136,7 +136,7 @@ def _manifest(
     if manifest is None:
         return
     try:
-        check_latency_claim(predicted_latency(folder / claims.file.name, manifest), manifest)
+        check_latency_claim(predict_file(folder / claims.file.name, manifest).entry(), manifest)
         check_accuracy_claims(metrics, dataset, manifest, ap_tolerance=1.0, least_ap=0.0)
     except ValueError as error:
         yield check(MANIFEST_FILE, "claims that hold", str(error), passed=False)

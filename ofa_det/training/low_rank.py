@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from ofa_det.arch.classes import ClassNumbering, check_numbering
 from ofa_det.arch.description import ModelDescription
 from ofa_det.arch.low_rank import LayerRank, halves, largest_rank, pointwise_layers
 from ofa_det.arch.plan import LayerPlan
@@ -38,7 +39,8 @@ class LowRankConfig:
         latency_ms: predicted milliseconds of the uint8 file to come down to, post-processing included, where each step
             takes the layer and rank that save most for the least energy.
         layers: beginnings of the names of the layers that may be of low rank; none means all.
-        device: phone whose latency is meant: pixel2, a latency_table.json or a folder of lookup tables.
+        device: phone whose latency is meant: pixel2, or a latency_table.json of calibrate_latency.
+        classes: of the file's score columns, as export takes them: competition or compact.
     """
 
     detector: str | None = None
@@ -46,8 +48,10 @@ class LowRankConfig:
     latency_ms: float | None = None
     layers: tuple[str, ...] = ()
     device: str = "pixel2"
+    classes: ClassNumbering = "competition"
 
     def __post_init__(self) -> None:
+        check_numbering(self.classes)
         if not 0 <= self.energy <= 1:
             raise ValueError(f"expected energy in [0, 1], found {self.energy}")
         if self.latency_ms is not None and not self.latency_ms > 0:
@@ -94,7 +98,7 @@ def low_rank_to_train(trained: Trained[Detector], config: LowRankConfig) -> Trai
         before,
         after,
         config.device,
-        *(each.shipped_plan(detector.subnet).macs / 1e6 for each in (description, described)),
+        *(each.shipped_plan(detector.subnet, config.classes).macs / 1e6 for each in (description, described)),
     )
     return Trained(network=lower, description=described)
 
@@ -159,7 +163,7 @@ def rank_options(
 
 def _ranks(detector: Detector, description: ModelDescription, config: LowRankConfig) -> tuple[LayerRank, ...]:
     """In the order of the plan."""
-    plan, shipped = detector.plan(detector.subnet), description.shipped_plan(detector.subnet)
+    plan, shipped = detector.plan(detector.subnet), description.shipped_plan(detector.subnet, config.classes)
     kept = {name: shares for name, shares in kept_energy(detector).items() if name.startswith(config.layers or ("",))}
     for beginning in config.layers:
         if not any(name.startswith(beginning) for name in kept):
@@ -196,5 +200,5 @@ def _ranks(detector: Detector, description: ModelDescription, config: LowRankCon
 
 def _predicted_ms(description: ModelDescription, detector: Detector, config: LowRankConfig) -> float:
     model = latency_model(config.device)
-    plan, tail = shipped_work(description, detector.subnet, precision=model.precision)
+    plan, tail = shipped_work(description, detector.subnet, precision=model.precision, numbering=config.classes)
     return model.estimate(plan.layers, tail).mean_ms

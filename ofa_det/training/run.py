@@ -23,7 +23,7 @@ from ofa_det.artefacts.files import write_atomically
 from ofa_det.artefacts.locks import only_writer
 from ofa_det.artefacts.model_file import CONFIG_FILE, MODEL_FILE, model_sha256
 from ofa_det.artefacts.records import to_yaml
-from ofa_det.data.anchors import fit_space
+from ofa_det.data.anchors import anchor_summary, fit_space
 from ofa_det.data.batch import Batch
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.loading import DrawnImages, training_loader
@@ -165,9 +165,9 @@ def build_network(config: TrainConfig, dataset: CocoDataset) -> tuple[DetectionN
     space = read_space(config.space)
     if subnet is not None:
         check_subnet(subnet, space, of=config.space)
-    detector_config = DetectorConfig(
-        num_classes=len(dataset.categories), space=fit_space(config.anchors, dataset, space, seed=config.seed)
-    )
+    fitted = fit_space(config.anchors, dataset, space, seed=config.seed)
+    logger.info("%s", anchor_summary(dataset, space, fitted))
+    detector_config = DetectorConfig(num_classes=len(dataset.categories), space=fitted)
     network = Supernet(detector_config) if subnet is None else Detector(detector_config, subnet, config.resolutions)
     if config.pretrained is not None:
         report = load_pretrained(network, config.pretrained, categories=dataset.categories)

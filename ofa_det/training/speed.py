@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -15,6 +18,19 @@ from ofa_det.training.run import build_network, open_training_splits, training_b
 from ofa_det.training.teaching import open_taught
 
 
+@contextmanager
+def _warnings_alone() -> Iterator[None]:
+    """What else the package tells of a training is told when it is trained."""
+    package = logging.getLogger("ofa_det")
+    level = package.level
+    package.setLevel(max(level, logging.WARNING))
+    try:
+        yield
+    finally:
+        package.setLevel(level)
+
+
+@_warnings_alone()
 @torch.random.fork_rng(devices=[])  # The caller's random state is the caller's.
 def training_speed(config: TrainConfig, *, steps: int = 8) -> float:
     """Runs some steps of a training, which leave nothing behind.

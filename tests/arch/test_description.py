@@ -18,9 +18,12 @@ def test_the_file_has_a_column_for_every_id_up_to_the_greatest() -> None:
     description = ModelDescription(
         detector=DETECTOR, subnet=subnet, categories=CATEGORIES, postprocess=PostProcessConfig()
     )
-    assert description.columns.category_ids == (1, None, None, 4)
+    assert description.columns().category_ids == (1, None, None, 4)
     plan = description.shipped_plan(subnet)
     assert [plan[name].out_channels for name in plan.score_outputs] == [4 * 3] + [4 * 6] * 5
+    assert description.columns("compact").category_ids == (1, 4)
+    compact = description.shipped_plan(subnet, "compact")
+    assert [compact[name].out_channels for name in compact.score_outputs] == [2 * 3] + [2 * 6] * 5
 
 
 def test_a_space_alone_tells_what_a_model_costs() -> None:
@@ -44,7 +47,7 @@ def test_unused_classes_need_a_threshold_above_zero() -> None:
     with pytest.raises(ValueError, match=r"score_threshold > 0, .* gaps, .* found 0; set --postprocess\.score_thr"):
         ModelDescription(categories=CATEGORIES, **rest)
     dense = (CATEGORIES[0], Category(id=2, name="star"))
-    assert not ModelDescription(categories=dense, **rest).columns.has_unused
+    assert not ModelDescription(categories=dense, **rest).columns().has_unused
 
 
 @pytest.mark.parametrize(

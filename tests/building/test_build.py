@@ -1,5 +1,6 @@
 """Whole builds of a tiny data set, in a process of their own and killed there."""
 
+import logging
 import random
 import shlex
 import signal
@@ -128,7 +129,7 @@ def test_one_cap_that_the_whole_network_comes_close_to_needs_no_supernet(tiny_ro
     assert "Search, AP" not in result.report.read_text()
 
 
-def test_speed_is_measured_and_leaves_nothing(tiny_root, tiny_space_file, tmp_path, monkeypatch):
+def test_speed_is_measured_and_leaves_nothing(tiny_root, tiny_space_file, tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     config = read_config(
         TrainConfig,
@@ -138,5 +139,8 @@ def test_speed_is_measured_and_leaves_nothing(tiny_root, tiny_space_file, tmp_pa
         schedule={"batch_size": 4},
         num_workers=0,
     )
+    caplog.set_level("INFO", logger="ofa_det")
     assert 0.1 < training_speed(config, steps=2) < 10_000
+    assert caplog.messages == []
+    assert logging.getLogger("ofa_det").level == logging.INFO
     assert not list(tmp_path.iterdir())

@@ -5,61 +5,18 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from made_up_command import Depths, Options, run_with
 
 import ofa_det
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.cli.command import Printed, command
-from ofa_det.cli.main import COMMANDS, main
+from ofa_det.cli.main import main
 
 TOOLS = Path(__file__).parents[2] / "tools"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Depths:
-    """A section.
-
-    Args:
-        choices: ascending.
-        most: of them.
-    """
-
-    choices: tuple[int, ...] = (2, 3)
-    most: int | None = None
-
-    def __post_init__(self) -> None:
-        if list(self.choices) != sorted(self.choices):
-            raise ValueError(f"expected ascending choices,\nfound {list(self.choices)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Options of a command.
-
-    Args:
-        root: folder to read.
-        resume: go on.
-        rate: per second.
-        depths: of stages.
-    """
-
-    root: str
-    resume: bool = False
-    rate: float = 0.5
-    depths: Depths = field(default_factory=Depths)
-
-
-def run_with(*argv, action=lambda options: None, **more):
-    seen = []
-
-    def run(options):
-        seen.append(options)
-        action(options)
-
-    return command("test", "Tests.", Options, run, **more)(argv), seen
 
 
 def test_nested_options_and_a_bare_switch():
@@ -237,53 +194,6 @@ def test_a_command_is_made_without_torch():
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_explains_its_options(capsys, name):
-    with pytest.raises(SystemExit) as exit_:
-        main([name, "--help"])
-    assert exit_.value.code == 0
-    text = capsys.readouterr().out
-    assert f"usage: ofa-det {name} " in text
-    assert "\n  --config" in text
-    assert "\n  --json" in text
-    assert re.findall(r"\n  (--\S+) \S+\s+\((?:type|required)", text) == []  # Nothing between option and type.
-
-
-@pytest.mark.parametrize(
-    ("typed", "meant"),
-    [
-        (["--rot", "x"], "--root"),
-        (["--root", "x", "--dephts.most", "3"], "--depths.most"),
-        (["--root", "x", "--depths.mots=3"], "--depths.most"),
-        (["--root", "x", "--resmue"], "--resume"),
-        (["--root", "x", "--resum"], "--resume"),  # Abbreviations are not taken.
-    ],
-)
-def test_a_misspelt_option_is_told_what_was_meant(capsys, typed, meant):
-    assert run_with(*typed)[0] == 2
-    assert f"(did you mean {meant}?); see ofa-det test --help" in capsys.readouterr().err
-
-
-def test_what_resembles_no_option_is_told_nothing(capsys):
-    assert run_with("--root", "x", "--colour", "red")[0] == 2
-    assert "did you mean" not in capsys.readouterr().err
-
-
-def test_paths_stand_alone_and_help_names_them(capsys):
-    main = command("test", "Tests.", Options, lambda options: None, paths={"FOLDER": "--root"})
-    assert main(["x", "--rate", "2"]) == 0
-    assert main(["--rate", "2"]) == 2
-    assert "expected FOLDER (--root), found none" in capsys.readouterr().err
-    assert main(["x", "y"]) == 2
-    assert "expected an option, found y" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--help"])
-    assert capsys.readouterr().out.startswith("usage: ofa-det test FOLDER [--option VALUE ...]\n")
-    with pytest.raises(SystemExit):
-        run_with("--help")
-    assert capsys.readouterr().out.startswith("usage: ofa-det test --root ROOT [--option VALUE ...]\n")
-
-
 def test_hyphens_and_underscores_mean_the_same():
     @dataclass(frozen=True, kw_only=True)
     class Cap:
@@ -339,16 +249,6 @@ def test_all_that_is_printed_can_be_json():
             assert not re.search(r"\bprint\(", path.read_text()), path
 
 
-def test_an_unknown_command_names_the_known_ones(capsys):
-    assert main(["trian"]) == 2
-    assert capsys.readouterr().err.endswith(", found 'trian'; did you mean train?\n")
-    assert main(["fly"]) == 2
-    assert "did you mean" not in capsys.readouterr().err
-    assert main([]) == 0
-    text = capsys.readouterr().out
-    assert all(name in text for name in COMMANDS)
-
-
 def test_a_command_is_found_with_an_underscore_too(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["predict_latency", "--help"])
@@ -363,17 +263,6 @@ def test_the_version_is_that_of_the_package(capsys):
         main(["predict-latency", "--version"])
     assert exit_.value.code == 0
     assert capsys.readouterr().out == f"ofa-det predict-latency {ofa_det.__version__}\n"
-
-
-def test_a_misspelt_command_waits_for_no_library():
-    script = (
-        "import sys; from ofa_det.cli.main import main; main(['trian']); main(['--version']); main([]); "
-        "assert not {'torch', 'numpy', 'jsonargparse'} & set(sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], env={"PYTHONPATH": str(TOOLS.parent)}, capture_output=True, check=False
-    )
-    assert done.returncode == 0
 
 
 def test_a_tool_ends_with_one_line_and_status_2():

@@ -1,5 +1,4 @@
 import json
-import logging
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 from ofa_det.arch.levels import AnchorFit, HeadConfig, LevelSpec, ssd_anchor_sizes, with_anchors
 from ofa_det.artefacts.configs import read_space
 from ofa_det.artefacts.records import write_record
-from ofa_det.data.anchors import AnchorConfig, anchor_recall, fit_space, fit_to_dataset
+from ofa_det.data.anchors import AnchorConfig, anchor_recall, anchor_summary, fit_space, fit_to_dataset
 
 LEVELS = (LevelSpec(feature="stages.2", stride=16), LevelSpec(feature="last", stride=64))
 SPACE = replace(read_space("ssdlite_mbv3"), resolutions=(256, 320), levels=LEVELS)
@@ -42,28 +41,25 @@ def sizes_of(dataset, space=SPACE, **config):
     return tuple(level.anchors for level in fitted.levels)
 
 
-def test_anchors_are_fitted_to_the_boxes_and_the_cells(dataset, caplog):
-    with caplog.at_level(logging.INFO):
-        small, large = sizes_of(dataset, count=2)
+def test_anchors_are_fitted_to_the_boxes_and_the_cells(dataset):
+    fitted = fit_space(AnchorConfig(count=2), dataset, SPACE, seed=0)
+    small, large = (level.anchors for level in fitted.levels)
     assert small == (pytest.approx((0.2, 0.3), rel=0.15),)
     assert large == (pytest.approx((0.6, 0.7), rel=0.15),)
-    (line,) = caplog.messages
+    line = anchor_summary(dataset, SPACE, fitted)
     assert line.startswith("100.0 % of the training boxes have an anchor above IoU 0.5 where it stands; the fewest of ")
     # At four times the resolution cells are a quarter as wide: the coarse level suits both, and the fine one goes.
     fine = fit_space(AnchorConfig(count=2), dataset, replace(SPACE, resolutions=(320, 1280)), seed=0)
     assert [(level.feature, len(level.anchors)) for level in fine.levels] == [("last", 2)]
 
 
-def test_the_log_names_the_worst_class_and_the_levels_left_out(dataset, caplog):
-    with caplog.at_level(logging.INFO):
-        fit_space(AnchorConfig(count=2), dataset, replace(SSDLITE, resolutions=(320,)), seed=0)
-    assert "left out, since no anchor suits them: the levels of stride 32, 128, 256, 512" in caplog.text
-    caplog.clear()
+def test_the_summary_names_the_worst_class_and_the_levels_left_out(dataset):
+    space = replace(SSDLITE, resolutions=(320,))
+    line = anchor_summary(dataset, space, fit_space(AnchorConfig(count=2), dataset, space, seed=0))
+    assert "left out, since no anchor suits them: the levels of stride 32, 128, 256, 512" in line
     two = replace(SPACE, levels=with_anchors(LEVELS, (((0.2, 0.3),), ((0.1, 0.1),))))
-    with caplog.at_level(logging.INFO):
-        sizes_of(dataset, two)
     # "early" is the class of the small boxes, "late" that of the large ones, which have no anchor.
-    assert "the fewest of 'late', 0.0 % of 3" in caplog.text
+    assert "the fewest of 'late', 0.0 % of 3" in anchor_summary(dataset, two, two)
 
 
 def test_levels_that_no_object_suits_are_left_out_with_their_nodes(dataset):

@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ofa_det.artefacts.configs import read_space
+from ofa_det.data.anchors import AnchorConfig, anchor_recall
 from ofa_det.data.inspection import InspectConfig, examine
-from ofa_det.data.splits import DataConfig
+from ofa_det.data.splits import DataConfig, open_split
 
 
 class Writer:
@@ -66,7 +68,7 @@ def test_counts_and_sizes(writer):
 def test_a_sound_data_set_has_no_warnings(writer):
     writer.part("train", [[(1, 32), (2, 20)] for _ in range(60)])
     writer.part("val", [[(1, 32), (2, 20)] for _ in range(50)])
-    assert writer.inspect(anchors=6).warnings == ()
+    assert writer.inspect(anchors=AnchorConfig(count=6)).warnings == ()
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,17 @@ def test_what_matters_is_warned_of(writer, train, val, words):
 def test_boxes_without_a_fitting_anchor_are_warned_of(writer):
     writer.part("train", [[(1, side), (2, 60)] for side in range(3, 60)])
     writer.part("val", [[(1, 30), (2, 60)]])
-    record = writer.inspect(anchors=1)
+    record = writer.inspect(anchors=AnchorConfig(count=1))
     assert record.classes[0].recall < 0.9
     assert any("with an anchor above IoU 0.5 for less than 90 %" in warning for warning in record.warnings)
+
+
+def test_the_anchors_are_those_that_a_training_takes(writer):
+    writer.part("train", [[(1, side), (2, 60)] for side in range(3, 60)])
+    fitted, stock = (writer.inspect(anchors=AnchorConfig(source=source, count=1)).recall for source in ("fit", "ssd"))
+    space, dataset = read_space("ssdlite_mbv3_tiny"), open_split(DataConfig(root=str(writer.root)), "train")
+    assert stock == round(anchor_recall(dataset, space, space.stock_anchors()).all_boxes.fraction, 4)
+    assert stock != fitted
 
 
 def test_duplicates_broken_files_and_faults_of_annotations(writer):

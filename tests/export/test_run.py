@@ -19,6 +19,7 @@ from ofa_det.evaluation.scoring import score
 from ofa_det.evaluation.torch_detector import TorchDetector
 from ofa_det.export.config import EndingConfig, ExportConfig
 from ofa_det.export.run import export
+from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
 from ofa_det.latency.tflite_file import read_tflite
 from ofa_det.models.activation_ranges import calibrated_ranges
 from ofa_det.models.fake_quantization import write_ranges
@@ -90,7 +91,7 @@ def test_counts_are_those_of_the_file_and_of_the_plan(result, manifest, trained)
     network = read_tflite(result.model_path)
     plan = trained.description.shipped_plan(trained.network.subnet)
     counts = manifest.network.macs, manifest.network.parameters
-    assert trained.description.columns.has_unused
+    assert trained.description.columns().has_unused
     assert counts == (network.macs, sum(layer.parameters for layer in network.layers))
     assert counts == (plan.macs, plan.parameters)
     assert counts == (result.latency.macs, result.latency.parameters)
@@ -114,6 +115,9 @@ def test_a_compact_file_of_one_class_has_one_column_whatever_its_id(config, rand
     plan = one.network.plan(one.network.subnet)
     assert manifest.class_category_ids == (90,)
     assert (manifest.network.macs, result.latency.macs) == (plan.macs, plan.macs)
+    asked = PredictLatencyConfig(model=str(tmp_path / "det"), precision="float32", classes="compact")
+    (predicted,) = predict_latency(asked)
+    assert predicted.prediction.mean_ms == result.latency.mean_ms
     assert one.description.shipped_plan(one.network.subnet).macs > plan.macs
     assert (result.model_path.parent / "labels.txt").read_text() == "toothbrush\n"
     assert model_categories(result.model_path) == one.description.categories

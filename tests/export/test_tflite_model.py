@@ -115,7 +115,7 @@ def test_a_file_of_another_plan_is_refused(float32, trained):
 def test_unused_classes_never_fire(format_, trained, request, tmp_path):
     converted = request.getfixturevalue(format_)
     assert converted.columns.has_unused
-    assert converted.columns == trained.description.columns
+    assert converted.columns == trained.description.columns()
     assert converted.verification["unused_score"] < trained.description.postprocess.score_threshold
     path = tmp_path / converted.file_name
     path.write_bytes(converted.content)
@@ -131,7 +131,7 @@ def test_unused_classes_do_not_stretch_the_logits_range(trained):
     from ofa_det.export.tflite_model import unused_logit
     from ofa_det.models.activation_ranges import silent_logit
 
-    columns = trained.description.columns
+    columns = trained.description.columns()
     assert unused_logit(columns, 0.05) == silent_logit(0.05) == pytest.approx(np.log(0.05 / 0.95) - 1)
     with pytest.raises(ValueError, match="expected a score_threshold > 0"):
         unused_logit(columns, 0.0)

@@ -29,6 +29,14 @@ def test_a_float_network_must_equal_torch_and_a_quantized_one_need_not():
     check_agreement(agreement(box_code_error=0.1), INT8, score_threshold=0.01)
 
 
+@pytest.mark.parametrize("output", ["box_code_error", "score_error"])
+def test_outputs_that_are_no_numbers_are_refused(output):
+    with pytest.raises(ValueError, match="found a difference of nan"):
+        check_agreement(agreement(**{output: float("nan")}), FLOAT32, score_threshold=0.01)
+    with pytest.raises(ValueError, match=r"below the threshold 0\.01, found nan"):
+        check_agreement(agreement(unused_score=float("nan")), INT8, score_threshold=0.01)
+
+
 @pytest.mark.parametrize("output", ["box_code_sqnr_db", "score_sqnr_db"])
 def test_a_quantized_network_must_not_drown_in_noise(output):
     layers = [LayerNoise(name="stem", sqnr_db=3.0), LayerNoise(name="head", sqnr_db=30.0)]
@@ -51,6 +59,7 @@ def test_a_range_that_cuts_off_what_comes_is_named():
 def test_an_unused_class_must_stay_below_the_threshold():
     with pytest.raises(ValueError, match=r"below the threshold 0\.01, found 0\.02"):
         check_agreement(agreement(unused_score=0.02), INT8, score_threshold=0.01)
+    check_agreement(agreement(), INT8, score_threshold=0.0)  # Without such classes every threshold will do.
 
 
 def test_a_fall_of_ap_is_refused():
@@ -68,3 +77,6 @@ def test_noise_of_a_tenth_of_the_signal_is_20_db():
     signal = np.array([3.0, -4.0], np.float32)
     assert sqnr_db(signal, signal * np.float32(1.1)) == pytest.approx(20, abs=1e-4)
     assert sqnr_db(signal, signal) == 200
+    assert sqnr_db(signal, np.full_like(signal, np.nan)) == -200
+    assert sqnr_db(np.zeros_like(signal), signal) == -200
+    assert sqnr_db(np.zeros_like(signal), np.zeros_like(signal)) == 200

@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ofa_det.arch.description import ModelDescription
 from ofa_det.artefacts.configs import read_space
+from ofa_det.artefacts.model_file import MODEL_FILE, description_header
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.latency import calibrate
 from ofa_det.latency.calibrate import CalibrateLatencyConfig, calibrate_latency
@@ -116,6 +118,7 @@ def test_a_table_is_a_device(space, space_file, device, tmp_path):
     # 80 classes there, 5 here: the same network but for its score predictors.
     assert prediction.mean_ms > subnet.predicted_ms
     assert model.errors.network == table.held_out.rms_error
+    assert model.errors.postprocessing == table.law.error
 
 
 def test_a_table_is_of_one_precision_and_one_set_of_features(space_file, device, tmp_path):
@@ -144,12 +147,48 @@ def test_a_calibration_goes_on_where_it_was_cut_off(space_file, device, tmp_path
         calibrate_latency(replace(config, resume=True, precision="float32"), progress=False)
 
 
+def test_a_supernet_may_be_moved_and_another_is_refused(space, device, tmp_path):
+    description = ModelDescription.assumed(space, num_classes=5)
+    run_folder = tmp_path / "run"
+    run_folder.mkdir()
+    save_file({"weight": np.zeros(1, np.float32)}, run_folder / MODEL_FILE, description_header(description))
+    config = _config(None, tmp_path / "out", space="unread", supernet=str(run_folder))
+    calibrate_latency(config, progress=False)
+    timed = device.timed
+    moved = run_folder.rename(tmp_path / "moved")
+    config = replace(config, supernet=str(moved), resume=True)
+    assert calibrate_latency(config, progress=False).table.space == str(moved)
+    assert device.timed == timed
+    more, larger = (
+        ModelDescription.assumed(space, num_classes=6),
+        ModelDescription.assumed(replace(space, resolutions=(64, 128)), num_classes=5),
+    )
+    for other, message in (
+        (more, r"expected score_columns 6 in .*measurements\.jsonl, found 5"),
+        (larger, r"expected space\.resolutions \[64, 128\] in .*, found \[64, 96\]"),
+    ):
+        save_file({"weight": np.zeros(1, np.float32)}, moved / MODEL_FILE, description_header(other))
+        with pytest.raises(ValueError, match=message):
+            calibrate_latency(config, progress=False)
+
+
+def test_another_core_of_a_phone_is_another_device(space_file, device, tmp_path):
+    config = _config(space_file, tmp_path / "out", device="adb")
+    calibrate_latency(config, progress=False)
+    with pytest.raises(ValueError, match=r"expected cpu_mask '1' in .*, found '10'"):
+        calibrate_latency(replace(config, resume=True, cpu_mask="1"), progress=False)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"networks": 5}, "expected networks > 12, one for each cost"),
         ({"held_out": 1}, "held_out >= 3"),
-        ({"threads": 0}, "threads and runs >= 1"),
+        ({"num_classes": 0}, "num_classes >= 1, found 0"),
+        ({"threads": 0}, "threads >= 1"),
+        ({"device": "phone"}, "expected a device of host, adb, found 'phone'"),
+        ({"cpu_mask": "0"}, "hexadecimal cpu_mask of at least one core, found '0'"),
+        ({"device": "adb", "clock": "cpu"}, "expected --clock with --device host, found cpu with adb; leave it out"),
     ],
 )
 def test_impossible_choices_are_refused(changes, message):

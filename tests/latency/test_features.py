@@ -1,5 +1,6 @@
 import pytest
 
+from ofa_det.arch.layers import Layer, Shape
 from ofa_det.arch.plan import PlanBuilder
 from ofa_det.latency.features import FEATURES, layer_features, network_features
 
@@ -45,6 +46,15 @@ def test_depthwise_kernels_are_told_apart(kernel_size, counted_as):
     builder.append("depthwise", "depthwise", kernel_size=kernel_size)
     found = [name for name in _nonzero(builder.layers[0]) if name.endswith("mmacs")]
     assert found == [f"depthwise{counted_as}_mmacs"]
+
+
+@pytest.mark.parametrize(("kernel_size", "counted_as"), [(2, 3), (4, 5), (6, 7), (8, 7)])
+def test_even_depthwise_kernels_of_foreign_files_are_counted(kernel_size, counted_as):
+    shape = Shape(16, 8, 8)
+    layer = Layer(
+        name="x", kind="depthwise", inputs=("images",), input_shapes=(shape,), out_channels=16, kernel_size=kernel_size
+    )
+    assert _nonzero(layer)[f"depthwise{counted_as}_mmacs"] == pytest.approx(layer.macs / 1e6)
 
 
 def test_what_grows_a_map_costs_by_the_elements_it_writes():

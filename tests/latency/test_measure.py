@@ -91,7 +91,8 @@ def test_what_is_no_model_is_refused(tmp_path):
         ({"cpu_mask": "10; reboot"}, "expected a hexadecimal cpu_mask"),
         ({"timeout_s": 0}, "expected timeout_s > 0"),
         ({"clock": "sun"}, "expected a clock of wall, cpu"),
-        ({"device": "adb", "clock": "cpu"}, "expected --image and --clock with --device host"),
+        ({"device": "adb", "clock": "cpu"}, "expected --clock with --device host, found cpu with adb; leave it out"),
+        ({"device": "adb", "image": "a.jpg"}, "expected --image with --device host, found it with adb; leave it out"),
     ],
 )
 def test_impossible_choices_are_refused(choices, message):

@@ -7,10 +7,9 @@ from ofa_det.arch.description import PostProcessConfig
 from ofa_det.latency.features import network_features
 from ofa_det.latency.model import latency_model
 from ofa_det.latency.op_extraction import extract_ops
-from ofa_det.latency.op_files import detector_file, network_file
+from ofa_det.latency.op_files import detector_file
 from ofa_det.latency.postprocessing import detection_tail
 from ofa_det.latency.postprocessing_timing import op_file
-from ofa_det.latency.published_networks import mobilenet_v3
 from ofa_det.latency.tflite_file import parse_tflite
 
 
@@ -49,22 +48,7 @@ def test_a_plan_as_a_file_runs_and_is_read_as_the_plan(precision):
     assert [tuple(output["shape"]) for output in outputs] == [(1, 7, 4), (1, 7), (1, 7), (1,)]
     (image,) = interpreter.get_input_details()
     assert image["dtype"] == (np.uint8 if precision == "uint8" else np.float32)
-
-
-@pytest.mark.parametrize("precision", ["float32", "uint8"])
-def test_a_classifier_as_a_file(precision):
-    plan = mobilenet_v3("small", 0.75, 64)
-    content = network_file(plan.layers, precision=precision)
-    assert parse_tflite(content, where="the file").macs == plan.macs
-    (scores,) = _run(content).get_output_details()
-    assert tuple(scores["shape"]) == (1, 1000)
-    assert network_file(plan.layers, precision=precision) == content
-
-
-def test_layers_in_the_wrong_order_are_refused():
-    layers = small_detector().layers
-    with pytest.raises(ValueError, match="expected 'stem' before"):
-        network_file((layers[1], layers[0]), precision="float32")
+    assert detector_file(plan, config, precision=precision) == content
 
 
 @pytest.mark.parametrize("precision", ["float32", "uint8"])

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from latency_plans import small_detector
 
@@ -64,11 +65,21 @@ def test_a_tail_is_summed_up_by_hand():
 
 def test_rates_of_the_op_are_recovered():
     calls = [suppression for suppression, _ in suppressions()]
-    found = replace(LAW, op=0.0).with_suppression([(call, replace(LAW, op=0.0).suppression_ms(call)) for call in calls])
+    found = LAW.with_suppression([(call, LAW.suppression_ms(call)) for call in calls])
     for name in ("anchor", "fast_score", "regular_score", "pair"):
         assert getattr(found, name) == pytest.approx(getattr(LAW, name), rel=1e-6)
     with pytest.raises(ValueError, match="at least 4 timed calls"):
         LAW.with_suppression([(calls[0], 1.0)])
+    assert found.error == pytest.approx(0, abs=1e-6)
+
+
+def test_a_law_knows_how_far_it_is_from_what_it_is_fitted_to():
+    calls = [suppression for suppression, _ in suppressions()]
+    noisy = [(call, (1 + 0.2 * (-1) ** number) * LAW.suppression_ms(call)) for number, call in enumerate(calls)]
+    found = LAW.with_suppression(noisy)
+    errors = [found.suppression_ms(call) / ms - 1 for call, ms in noisy]
+    assert found.error == pytest.approx(np.sqrt(np.mean(np.square(errors))))
+    assert 0.1 < found.error < 0.3
 
 
 def test_regular_suppression_costs_what_a_host_measured():

@@ -1,8 +1,10 @@
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from latency_plans import small_detector
 from safetensors.numpy import save_file
 
 from ofa_det.arch.classes import Category
@@ -14,8 +16,9 @@ from ofa_det.artefacts.evaluations import ChosenSubnet
 from ofa_det.artefacts.model_file import MODEL_FILE, description_header
 from ofa_det.artefacts.records import to_yaml, write_record
 from ofa_det.latency.model import latency_model
+from ofa_det.latency.op_files import detector_file
 from ofa_det.latency.postprocessing import detection_tail
-from ofa_det.latency.predict import PredictLatencyConfig, predict_latency
+from ofa_det.latency.predict import PredictLatencyConfig, predict_file, predict_latency
 
 SPACE = read_space("ssdlite_mbv3")
 LEVELS = SPACE.levels
@@ -63,6 +66,9 @@ def test_a_run_folder_is_predicted_as_the_file_that_it_becomes(tmp_path):
     # Ids 1 and 4 make four score columns, of which two are unused but not free.
     dense = _run_folder(tmp_path / "dense", _description(SPACE.smallest(), ids=(1, 2)))
     assert _ms(tmp_path / "run", candidates=0) > _ms(dense, candidates=0)
+    assert _ms(tmp_path / "run", classes="compact") == _ms(dense)
+    with pytest.raises(ValueError, match="expected a classes of competition, compact, found 'coco'"):
+        PredictLatencyConfig(model="x", classes="coco")
 
 
 def test_a_precision_decides_on_the_ops_behind_the_layers_too(tmp_path):
@@ -127,6 +133,18 @@ def test_a_space_without_anchors_is_predicted_with_stock_ones(tmp_path, changes,
     plan = shipped_plan(DetectorConfig.of(space, num_classes=80, anchor_sizes=sizes), 80, space.smallest(256))
     (named,) = _predict(str(space.smallest(256)), space=str(tmp_path / "space.yaml"))
     assert named.prediction == _whole(plan)
+
+
+def test_a_file_is_predicted_as_its_export_named(tmp_path):
+    model = tmp_path / "model.tflite"
+    model.write_bytes(detector_file(small_detector(), PostProcessConfig(), precision="uint8"))
+    older = SimpleNamespace(
+        latency=SimpleNamespace(device="pixel2", runtime="tflite-2018"), export={"device": "pixel2"}
+    )
+    assert predict_file(model, older).runtime == "tflite-2018"
+    assert predict_file(model, older).mean_ms == _ms(model, runtime="tflite-2018") != _ms(model)
+    for unknown in (None, SimpleNamespace(latency=None, export={"device": "gone.json"})):
+        assert predict_file(model, unknown).mean_ms == _ms(model)
 
 
 def test_a_subnet_may_have_any_resolution(tmp_path):

@@ -15,6 +15,8 @@ from ofa_det.arch.classes import Category
 from ofa_det.arch.description import ModelDescription, PostProcessConfig
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import SearchSpace
+from ofa_det.arch.subnet import SubnetConfig
+from ofa_det.detection.detections import DetectorOutput
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.pretrained import PretrainedReport, load_pretrained
 from ofa_det.models.run_folder import save_model
@@ -41,10 +43,14 @@ def copies(network: DetectionNetwork) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in network.state_dict().items()}
 
 
-def logits(network: DetectionNetwork, resolution: int = 96) -> Tensor:
-    images = torch.randn((2, 3, resolution, resolution), generator=torch.Generator().manual_seed(0))
+def outputs(network: DetectionNetwork, subnet: SubnetConfig) -> DetectorOutput:
+    shape = (2, 3, subnet.resolution, subnet.resolution)
     with torch.no_grad():
-        return network(images, network.subnets.largest(resolution)).logits
+        return network(torch.randn(shape, generator=torch.Generator().manual_seed(0)), subnet)
+
+
+def logits(network: DetectionNetwork, resolution: int = 96) -> Tensor:
+    return outputs(network, network.subnets.largest(resolution)).logits
 
 
 def test_a_supernet_of_the_same_space_is_taken_whole(supernet: Supernet, tmp_path: Path) -> None:
@@ -203,6 +209,28 @@ def test_a_detector_goes_on_from_a_detector(supernet: Supernet, tmp_path: Path) 
     report = load_pretrained(detector, source, categories=categories(1, 2, 3))
     assert report.left == report.unused == ()
     assert torch.equal(logits(detector), logits(supernet.extract(replace(subnet, resolution=96))))
+
+
+def test_boxes_keep_their_pixels_at_another_resolution(supernet: Supernet, tmp_path: Path) -> None:
+    with torch.no_grad():
+        for name, value in supernet.named_parameters():
+            if ".box.project" in name:
+                value.uniform_(-0.5, 0.5)
+    space = supernet.eval().config.space
+    assert len(space.resolutions) > 1
+    low, high = space.smallest(space.resolutions[0]), space.smallest(space.resolutions[-1])
+    sources = {"supernet": supernet, "low": supernet.extract(low), "high": supernet.extract(high)}
+    for name, source in sources.items():
+        folder = write(source, tmp_path / name)
+        for subnet in (low, high):
+            detector = Detector(supernet.config, subnet).eval()
+            load_pretrained(detector, folder)
+            found, wanted = outputs(detector, subnet), outputs(supernet, subnet)
+            torch.testing.assert_close(found.box_codes, wanted.box_codes, atol=1e-4, rtol=1e-4)
+    smaller = replace(supernet.config, space=replace(space, resolutions=space.resolutions[:1]))
+    network = Supernet(smaller).eval()
+    load_pretrained(network, str(tmp_path / "supernet"))
+    torch.testing.assert_close(outputs(network, low).box_codes, outputs(supernet, low).box_codes, atol=1e-4, rtol=1e-4)
 
 
 def test_a_supernet_begins_as_the_detector_that_is_its_largest_subnet(supernet: Supernet, tmp_path: Path) -> None:

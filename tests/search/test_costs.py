@@ -25,6 +25,23 @@ def exact(space: SearchSpace) -> tuple[SearchSpace, Callable[[SubnetConfig], Cos
     return detector.space, exact_costs(description, pixel2_model("uint8"), safety=1.0)
 
 
+def test_costs_are_of_the_file_that_ships() -> None:
+    """An id of 90 makes 90 score columns in the competition's numbering, and one in a compact file."""
+    space = read_space("ssdlite_mbv3_tiny")
+    detector = DetectorConfig.of(space, num_classes=1, anchor_sizes=space.stock_anchors())
+    far, near = (
+        ModelDescription(
+            detector=detector, subnet=None, categories=(Category(id=id_, name="a"),), postprocess=PostProcessConfig()
+        )
+        for id_ in (90, 1)
+    )
+    model, subnet = pixel2_model("uint8"), space.smallest()
+    numbered = exact_costs(far, model, safety=1.0)(subnet)
+    compact = exact_costs(far, model, safety=1.0, numbering="compact")(subnet)
+    assert compact == exact_costs(near, model, safety=1.0)(subnet)
+    assert all(more > less for more, less in zip(numbered, compact, strict=True))
+
+
 # Levels on expanded features; kinds of blocks; coupled depth and expansion.
 @pytest.mark.parametrize("name", ["ssdlite_mbv3_tiny", "mobiledet", "compofa_mbv3"])
 def test_sums_over_blocks_are_the_costs_of_the_plan(name: str) -> None:

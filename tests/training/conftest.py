@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from training_runs import POSTPROCESS, run
 
 from ofa_det.arch.detector import DetectorConfig
 from ofa_det.arch.space import SearchSpace
@@ -67,3 +68,24 @@ def make_batch() -> MakeBatch:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def data(tiny_root: Path) -> DataConfig:
+    return DataConfig(root=str(tiny_root), holdout_fraction=0.3)
+
+
+@pytest.fixture(scope="session")
+def supernet(new_config: NewConfig, data: DataConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained for four steps."""
+    folder = tmp_path_factory.mktemp("runs") / "supernet"
+    run(new_config(folder, data=data, validate_every=8, postprocess=POSTPROCESS))
+    return folder
+
+
+@pytest.fixture
+def again(new_config: NewConfig, data: DataConfig) -> NewConfig:
+    """The training of `supernet` with another output, and changes."""
+    return lambda folder, **changes: new_config(
+        folder, **{"data": data, "validate_every": 8, "postprocess": POSTPROCESS} | changes
+    )
