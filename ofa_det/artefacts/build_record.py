@@ -107,7 +107,7 @@ class BuiltDetector:
         latency_ms, latency_error_ms: predicted for the file.
         at_most_ms: the bound that was compared with the cap.
         runtime: that the latency is of.
-        host_ms: measured on the machine of the build, one thread, whole file.
+        host_ms: median measured on the machine of the build, one thread, whole file.
         bytes: size of the file.
         model: the file, relative to the build's folder.
         submission: folder of the package, relative to the build's folder.

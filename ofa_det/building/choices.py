@@ -135,8 +135,8 @@ def choose_resolutions(
     least = min(smallest_ms[resolution] for resolution in candidates)
     if too_low := [cap for cap in caps_ms if least > cap]:
         raise ValueError(
-            f"expected every latency_cap_ms to be at least {least:.1f}, what the space's smallest network does not "
-            f"exceed at {candidates[0]} px, found {too_low[0]:g}; raise it, or take a recipe with a smaller space"
+            f"expected every latency_cap_ms to be at least {least:.1f}, what the smallest network takes at most, at "
+            f"{candidates[0]} px, found {too_low[0]:g}; raise it, or take a recipe with a smaller space"
         )
     kept = [
         resolution

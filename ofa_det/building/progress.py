@@ -161,8 +161,9 @@ class BuildProgress:
         started, pace = time.monotonic(), Pace()
         while True:
             now, reached = time.monotonic(), watch() if watch else None
-            left = self.left_s(name, pace.left_s(reached, now), now - started)
-            what = f": {reached.text}" if reached else ""
+            waits = watch is not None and reached is None
+            left = self.left_s(name, pace.left_s(reached, now), 0.0 if waits else now - started)
+            what = f": {reached.text}" if reached else ": nothing measured yet" if waits else ""
             until = "" if left is None else f"; about {clock(left)} left of all"
             yield f"{self._number(name)} {name}{what}{until}"
 

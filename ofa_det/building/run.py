@@ -295,7 +295,7 @@ class _Build:
             latency_error_ms=latency.error_ms,
             at_most_ms=latency.mean_ms + self.config.safety * latency.error_ms,
             runtime=latency.runtime,
-            host_ms=float(read_json(model.with_name(HOST_FILE))["mean_ms"]),
+            host_ms=float(read_json(model.with_name(HOST_FILE))["median_ms"]),
             bytes=manifest.model.bytes,
             model=folder.relative(model),
             submission=folder.relative(self._submission(cap)),

@@ -119,10 +119,12 @@ def command(
             return 2
         except (ValueError, OSError) as error:
             mend = how_to_mend(error) if isinstance(error, OSError) else None
-            print(f"ofa-det {name}: error: {mend or _one_line(error)}", file=sys.stderr)
+            line = _as_typed(mend or _one_line(error), paths, sys.argv[1:] if argv is None else argv)
+            print(f"ofa-det {name}: error: {line}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print(f"ofa-det {name}: interrupted", file=sys.stderr)
+            resumes = any(field.name == "resume" for field in dataclasses.fields(config_class))  # type: ignore[arg-type]
+            print(f"ofa-det {name}: interrupted{'; go on with --resume' if resumes else ''}", file=sys.stderr)
             return 130
         return 0
 
@@ -242,6 +244,15 @@ def _with_unnamed_output(config: ConfigT) -> ConfigT:
     if output != values.output:
         logger.info("output is %s, since %s is taken", output, values.output)
     return dataclasses.replace(values, output=output)  # type: ignore[no-any-return]
+
+
+def _as_typed(line: str, paths: Mapping[str, str], argv: Sequence[str]) -> str:
+    """Names what stood alone in front as `--help` calls it, and not by the option that it stands for."""
+    typed = {word.partition("=")[0] for word in underscored(argv)}
+    for path, option in paths.items():
+        if option not in typed:
+            line = re.sub(rf"{re.escape(option)}(?![\w.])", path, line)
+    return line
 
 
 def _one_line(error: BaseException) -> str:

@@ -35,12 +35,12 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     yield f"{'':{width}}   first  second  second - first"
     for name in NAMES:
         values = [getattr(side.metrics, name) for side in (first, second)]
-        change = "" if None in values else f"{100 * (values[1] - values[0]):+16.1f}"
+        change = "" if None in values else _signed(values[1] - values[0]).rjust(16)
         interval = _interval(comparison.ap_difference) if name == "AP" else ""
         yield f"{name:{width}}{percent(values[0]):>8}{percent(values[1]):>8}{change}{interval}"
     yield "classes, those that differ most first:"
     for entry in shown:
-        change = "" if entry.difference.difference is None else f"{100 * entry.difference.difference:+16.1f}"
+        change = "" if entry.difference.difference is None else _signed(entry.difference.difference).rjust(16)
         yield (
             f"{entry.name:{width}}{percent(entry.first):>8}{percent(entry.second):>8}{change}"
             f"{_interval(entry.difference)}"
@@ -61,10 +61,15 @@ def _lines(comparison: Comparison) -> Iterator[str]:
     )
 
 
+def _signed(fraction: float) -> str:
+    """In percent, without a zero that is less than nothing."""
+    return f"{round(100 * fraction, 1) + 0.0:+.1f}"
+
+
 def _interval(interval: Interval) -> str:
     if interval.low is None or interval.high is None:
         return ""
-    return f"  [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]"
+    return f"  [{_signed(interval.low)}, {_signed(interval.high)}]"
 
 
 def _ms(side: Compared) -> str:

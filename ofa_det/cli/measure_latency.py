@@ -44,14 +44,15 @@ def run(config: MeasureLatencyOptions) -> Printed:
 
 def _lines(measured: MeasuredLatency) -> list[str]:
     threads = f"{measured.threads} thread{'s' if measured.threads > 1 else ''}"
-    spread = "" if measured.spread_ms is None else f" ± {measured.spread_ms:.2f}"
-    median = "" if measured.median_ms is None else f", median {measured.median_ms:.2f}{spread} ms"
+    deviation = "" if measured.std_ms is None else f" ± {measured.std_ms:.1f}"
+    what = "mean and standard deviation" if measured.median_ms is None else "median and half of the middle half's range"
+    beside = "" if measured.median_ms is None else f", mean {measured.mean_ms:.1f}{deviation} ms"
     runs = "unknown number of" if measured.runs is None else measured.runs
     clock = "" if measured.clock == "wall" else "; processor time"
     lines = [
         str(measured),
         f"device {measured.device}, runtime {measured.runtime}, {threads}",
-        f"mean and standard deviation of {runs} runs{median}; post-processing included where the file has it{clock}",
+        f"{what} of {runs} runs{beside}; post-processing included where the file has it{clock}",
     ]
     if measured.machine:
         lines.append("; ".join(f"{key} {value}" for key, value in measured.machine.items()))

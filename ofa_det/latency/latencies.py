@@ -163,9 +163,10 @@ class MeasuredLatency:
     ops: tuple[OpTiming, ...] = ()
 
     def __str__(self) -> str:
-        """`35.1 ms ± 2.1 ms`."""
-        spread = "unknown" if self.std_ms is None else f"{self.std_ms:.1f} ms"
-        return f"{self.mean_ms:.1f} ms ± {spread}"
+        """`35.1 ms ± 2.1 ms`: the median and its spread, which other work disturbs less, or the mean and its own."""
+        told = (self.mean_ms, self.std_ms) if self.median_ms is None else (self.median_ms, self.spread_ms)
+        typical, spread = ("unknown" if value is None else f"{value:.1f} ms" for value in told)
+        return f"{typical} ± {spread}"
 
     def to_json(self) -> dict[str, Any]:
         """The value as JSON types, with a `schema_version`."""

@@ -45,8 +45,8 @@ def check_accuracy_claims(
     """
     if metrics.ap < least_ap:
         raise ValueError(
-            f"expected an AP of {100 * least_ap:.1f} at least, found {100 * metrics.ap:.2f} on {len(dataset)} images; "
-            "are these the data that it was trained for, or lower --least_ap"
+            f"expected an AP of {100 * least_ap:.1f} % at least, found {100 * metrics.ap:.2f} % on {len(dataset)} "
+            f"images; are these the data that it was trained for, or lower --least_ap, now {least_ap:g}"
         )
     if manifest is None or manifest.accuracy is None:
         if manifest is not None:

@@ -28,6 +28,8 @@ from ofa_det.training.schedule import ScheduleConfig
 from ofa_det.training.state import CHECKPOINT_FILE, TrainingState, WeightAverage
 
 LOG_EVERY_STEPS = 10
+CHECKPOINT_EVERY_S = 120.0
+"""At most so much work is lost, however slow the machine is."""
 
 Validate = Callable[[DetectionNetwork, int, MetricsLog], Mapping[str, float]]
 """Figures of the averaged weights after so many images."""
@@ -70,7 +72,7 @@ def run_loop(
         MetricsLog(state.run_folder, first_step, first_images, active=ranks.first) as log,
         _bar(schedule, first_images, shown=progress and ranks.first) as bar,
     ):
-        report = _Report(log, bar, schedule, first_step)
+        report, saved = _Report(log, bar, schedule, first_step), time.monotonic()
         for step, batch in zip(range(first_step, schedule.num_steps), batches(first_step), strict=True):
             if schedule.sorts_channels_at(step):
                 sort_for_phase(cast(Supernet, network), state.average, state.optimizer)
@@ -82,8 +84,9 @@ def run_loop(
             if step in validation_steps:
                 images = (step + 1) * schedule.batch_size
                 report.validated(step, validate(state.average.applied_to(network), images, log))
-            if step in checkpoint_steps and ranks.first:
+            if ranks.first and (step in checkpoint_steps or time.monotonic() - saved > CHECKPOINT_EVERY_S):
                 state.save(step + 1)
+                saved = time.monotonic()
     return state.average.applied_to(network)
 
 

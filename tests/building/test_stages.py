@@ -206,7 +206,7 @@ def test_a_log_gets_whole_lines(tmp_path):
     with progress.stage("two"):
         pass
     assert stream.getvalue().splitlines() == [
-        "[1] one",
+        "[1] one: nothing measured yet",
         "[1] one done in 0 s",
         "[1/2] one: 1 of 4 images; about 2 min left of all",
         "[1/2] one done in 0 s",

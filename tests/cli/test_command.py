@@ -143,12 +143,23 @@ def test_file_names_that_are_no_utf_8_can_be_told(capsys):
     assert capsys.readouterr().out == "gr\\udcf6\\udcdfe.jpg\n"
 
 
+def test_what_stood_alone_in_front_is_called_as_help_calls_it(capsys):
+    def fail(options):
+        raise FileNotFoundError(f"expected a folder, found nothing at {options.root}; check --root and --root.images")
+
+    main = command("test", "Tests.", Options, fail, paths={"FOLDER": "--root"})
+    assert main(["x"]) == main(["--root", "x"]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.endswith("check FOLDER and --root.images")
+    assert second.endswith("check --root and --root.images")
+
+
 def test_ctrl_c_is_status_130(capsys):
     def interrupt(options):
         raise KeyboardInterrupt
 
     assert run_with("--root", "x", action=interrupt)[0] == 130
-    assert capsys.readouterr().err == "ofa-det test: interrupted\n"
+    assert capsys.readouterr().err == "ofa-det test: interrupted; go on with --resume\n"
 
 
 def test_a_command_for_one_process_is_refused_under_torchrun(capsys, torchrun):

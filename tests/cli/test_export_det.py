@@ -24,7 +24,7 @@ def test_the_model_card_counts_what_is_in_the_file(exported, detector_folder, ti
     network, manifest = read_tflite(exported), read_manifest(exported)
     parameters = sum(layer.parameters for layer in network.layers)
     description = read_description(detector_folder)
-    assert description.columns.has_unused
+    assert description.columns().has_unused
     plan = description.shipped_plan(description.subnet)
     assert (plan.macs, plan.parameters) == (network.macs, parameters)
     assert (manifest.network.macs, manifest.network.parameters) == (network.macs, parameters)

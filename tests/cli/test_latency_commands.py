@@ -158,7 +158,7 @@ def test_a_published_detector_file(capsys):
     assert "ms of it" in out
     assert "not counted: decoding and resizing the image\n" in out  # And no op of this file.
     assert measure(["--model", str(PEER), "--runs", "2", "--warmup_runs", "0"]) == 0
-    assert "mean and standard deviation of 2 runs, median" in capsys.readouterr().out
+    assert "median and half of the middle half's range of 2 runs, mean " in capsys.readouterr().out
     assert measure(["--model", str(PEER), "--runs", "2", "--warmup_runs", "0", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["runs"] == 2
 

@@ -93,7 +93,7 @@ def test_one_in_a_yaml_of_the_user_was_named_and_one_in_ours_was_not(
     for path in (taken / "mine.yaml", taken / "configs/tests/ours.yaml"):
         path.write_text("output: runs/train\n")
     monkeypatch.setattr("ofa_det.artefacts.configs.configs_folder", lambda: taken / "configs")
-    monkeypatch.setattr("ofa_det.cli.command.configs_folder", lambda: taken / "configs")
+    monkeypatch.setattr("ofa_det.cli.words.configs_folder", lambda: taken / "configs")
     assert outputs_of("--config", "mine.yaml", presets="tests") == "runs/train"
     assert outputs_of("--config", "ours", presets="tests") == "runs/train-2"
     assert outputs_of("--config=configs/tests/ours.yaml", presets="tests") == "runs/train-2"

@@ -69,7 +69,7 @@ def test_what_cannot_be_packaged_leaves_nothing_behind(model, packaged, write_de
     with pytest.raises(FileNotFoundError, match="found nothing at"):
         packaged(tmp_path / "none.tflite")
     nothing = write_detector([[0.5, 0.5, 0.01, 0.01]], [[0.02] * 24], name="nothing.tflite")
-    with pytest.raises(ValueError, match=r"expected an AP of 1\.0 at least, found 0\.00 on 3 images"):
+    with pytest.raises(ValueError, match=r"expected an AP of 1\.0 % at least, found 0\.00 % on 3 images"):
         packaged(nothing, least_ap=0.01)
     assert not (tmp_path / "out").exists()
 

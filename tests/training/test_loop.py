@@ -14,11 +14,12 @@ from ofa_det.data.batch import Batch
 from ofa_det.models.network import DetectionNetwork, Detector
 from ofa_det.models.ranks import ALONE
 from ofa_det.models.supernet import Supernet
+from ofa_det.training import loop
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.loop import run_loop
 from ofa_det.training.metrics_log import MetricsLog
 from ofa_det.training.optimiser import TrainingStep, new_optimizer, step_subnets
-from ofa_det.training.state import load_checkpoint, save_checkpoint
+from ofa_det.training.state import CHECKPOINT_FILE, load_checkpoint, save_checkpoint
 
 NewConfig = Callable[..., TrainConfig]
 MakeBatch = Callable[..., Batch]
@@ -129,6 +130,20 @@ def test_an_interrupted_loop_goes_on_to_the_same_weights(
     assert same(values(training.run(other, config)), values(whole))
     again = training.run(training.network(static=static), config)  # nothing is left to do
     assert same(values(again), values(whole))
+
+
+def test_a_slow_loop_keeps_its_state_by_time(
+    training: Training, new_config: NewConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = new_config(tmp_path, checkpoint_every=1_000)
+    slow = replace(training, broken_step=3)
+    with pytest.raises(KeyboardInterrupt):
+        slow.run(training.network(), config)
+    assert not (tmp_path / CHECKPOINT_FILE).exists()
+    monkeypatch.setattr(loop, "CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        slow.run(training.network(), config)
+    assert load_checkpoint(tmp_path)["next_step"] == 3
 
 
 def test_a_checkpoint_of_another_network_is_not_continued(
