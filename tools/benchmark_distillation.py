@@ -47,7 +47,7 @@ class DistillationConfig:
     views: str | None = None
     unlabelled: tuple[UnlabelledConfig, ...] = ()
     unlabelled_share: float = 0.3
-    feature_weight: float = 1.0
+    feature_weight: float = 6.0
     preset: str = "single"
     entries: tuple[str, ...] = ENTRIES[:4]
     images: int = 16_000
