@@ -59,7 +59,7 @@ def test_the_python_of_the_readme_does_the_whole_way(
     assert manifest is not None
     assert best.subnet == description.subnet == manifest.network.subnet
     assert description.postprocess == manifest.postprocess
-    assert description.columns.has_unused
+    assert description.columns().has_unused
     counts = network.macs, sum(layer.parameters for layer in network.layers)
     assert (best.macs, best.parameters) == (manifest.network.macs, manifest.network.parameters) == counts
     (card,) = (path.read_text() for path in Path("runs/submissions").glob("mmlab-distill_*/MODEL_CARD.md"))
