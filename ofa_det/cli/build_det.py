@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ofa_det.artefacts.build_record import BuildRecord
 from ofa_det.artefacts.records import record_content
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.progress import clock
-from ofa_det.building.run import BuildResult, build
 from ofa_det.cli.command import Printed, command
+
+if TYPE_CHECKING:
+    from ofa_det.building.run import BuildResult
 
 
 def run(config: BuildConfig) -> Printed:
     """Builds; gives what came out."""
+    from ofa_det.building.run import build  # Seconds of libraries, which --help and a mistake should not wait for.
+
     return printed(build(config))
 
 

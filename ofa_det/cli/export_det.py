@@ -5,11 +5,12 @@ from __future__ import annotations
 from ofa_det.artefacts.records import to_plain
 from ofa_det.cli.command import Printed, command
 from ofa_det.export.config import ExportConfig
-from ofa_det.export.run import export
 
 
 def run(config: ExportConfig) -> Printed:
     """Exports; gives what came out."""
+    from ofa_det.export.run import export  # Seconds of libraries, which --help and a mistake should not wait for.
+
     result = export(config)
     before, after, latency = result.before, result.after, result.latency
     size = result.model_path.stat().st_size

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
-from ofa_det.building.run import build
 from ofa_det.cli.build_det import printed
 from ofa_det.cli.command import Printed, command
 from ofa_det.data.generated import generate_dataset
@@ -44,6 +43,8 @@ class QuickstartConfig:
 
 def run(config: QuickstartConfig) -> Printed:
     """Generates and builds; gives the table."""
+    from ofa_det.building.run import build  # Seconds of libraries, which --help and a mistake should not wait for.
+
     folder = Path(config.output)
     if folder.exists() and not config.resume:
         raise ValueError(f"expected a new --output, found {folder}; pass --resume to go on in it, or delete it")
