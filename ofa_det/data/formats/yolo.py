@@ -149,6 +149,8 @@ def _folders(content: Mapping[Any, Any], path: Path, root: Path, problems: Probl
                 places.append(place)
         if places:
             found[split] = places
+    if "train" in found and found["train"] == found.get("val"):
+        problems.add("folders of both train and val divided anew", f"{str(content['train']):.80} in {path.name}")
     return found
 
 

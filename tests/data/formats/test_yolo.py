@@ -53,6 +53,14 @@ def test_names_from_elsewhere_and_none_at_all(root, picture, write, problems, tm
     assert read_yolo(root, problems, names=str(tmp_path / "names.txt")).categories == (Category(id=1, name="cell"),)
 
 
+def test_a_folder_of_both_splits_is_told(root, picture, write, problems):
+    picture("images/a.png")
+    write("labels/a.txt", LABEL)
+    write("data.yaml", "names: [cell]\ntrain: images\nval: images\n")
+    assert {image.split for image in read_yolo(root, problems).images} == {"train"}
+    assert kinds(problems) == {"folders of both train and val divided anew": 1}
+
+
 def test_faults_are_counted(root, picture, write, problems):
     for name in ("a", "empty", "bare"):
         picture(f"images/{name}.png")
