@@ -150,7 +150,7 @@ def _folders(content: Mapping[Any, Any], path: Path, root: Path, problems: Probl
         if places:
             found[split] = places
     if "train" in found and found["train"] == found.get("val"):
-        problems.add("folders of both train and val divided anew", f"{str(content['train']):.80} in {path.name}")
+        problems.add("folders of both train and val divided anew", f"{content['train']!s:.80} in {path.name}")
     return found
 
 
