@@ -102,7 +102,10 @@ def _checked(model: LatencyModel, device: str, precision: Precision, runtime: st
     if model.precision != precision:
         raise ValueError(f"expected --precision {model.precision}, the one that {device} is of, found {precision}")
     if runtime not in (None, model.runtime):
-        raise ValueError(f"expected a runtime of {model.runtime!r}, the one that {device} is of, found {runtime!r}")
+        raise ValueError(
+            f"expected a runtime of {model.runtime!r}, the one that {device} is of, found {runtime!r}; pass --runtime "
+            "null"
+        )
     return model
 
 
