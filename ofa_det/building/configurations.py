@@ -43,7 +43,7 @@ def target(config: BuildConfig) -> Target:
     Raises:
         ValueError: a recipe that searches for other files than it exports.
     """
-    search = _search_recipe(config)
+    search = search_recipe(config)
     export = read_config(ExportConfig, recipe_file("export", config.recipe.export), model="", data=config.data)
     if search.precision != (shipped := export.record.latency_precision):
         raise ValueError(
@@ -84,7 +84,7 @@ def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> Searc
     """Search under all caps."""
     asked = target(config)
     return replace(
-        _search_recipe(config),
+        search_recipe(config),
         supernet=str(folder.supernet),
         data=replace(config.data, holdout_fraction=0.0),
         latency_cap_ms=config.caps_ms,
@@ -177,7 +177,8 @@ def host_config(folder: BuildFolder, cap_ms: float) -> MeasureLatencyConfig:
     return MeasureLatencyConfig(model=str(folder.model(cap_ms)))
 
 
-def _search_recipe(config: BuildConfig) -> SearchConfig:
+def search_recipe(config: BuildConfig) -> SearchConfig:
+    """The recipe's options of the search."""
     return read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
 
 

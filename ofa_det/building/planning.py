@@ -25,7 +25,7 @@ from ofa_det.building.choices import (
     whole_network,
 )
 from ofa_det.building.config import BuildConfig
-from ofa_det.building.configurations import recipe_file, supernet_config, target
+from ofa_det.building.configurations import recipe_file, search_recipe, supernet_config, target
 from ofa_det.building.plan import Plan
 from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.anchors import fit_space
@@ -33,7 +33,6 @@ from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import open_split
 from ofa_det.latency.model import latency_model, shipped_work
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
-from ofa_det.search.config import SearchConfig
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.speed import training_speed
 
@@ -196,7 +195,7 @@ def _with_lengths(
     config: BuildConfig, plan: Plan, recipe: TrainConfig, dataset: CocoDataset, folder: BuildFolder, notes: list[str]
 ) -> Plan:
     """With the lengths of supernet and searches: set by hand, as the recipe says, or by the time there is."""
-    search = read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
+    search = search_recipe(config)
     images = config.supernet_images or recipe.schedule.num_images
     subnets = config.search_subnets or search.max_evaluations
     spending = Spending(
