@@ -60,7 +60,8 @@ def warn_of_other_meaning(config: TrainConfig) -> None:
     path = None if source is None else Path(source) / CONFIG_FILE
     if path is None or not path.is_file():
         return
-    before, now = _named(read_yaml(path)), _named(to_plain(config))
+    known = read_yaml(path)
+    before, now = _named(known if isinstance(known, Mapping) else {}), _named(to_plain(config))
     if other := [name for name in _WHAT_OUTPUTS_MEAN if before.get(name, now[name]) != now[name]]:
         learnt = " ".join(f"--{name} {before[name]}" for name in other)
         found = ", ".join(str(now[name]) for name in other)

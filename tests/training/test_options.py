@@ -29,6 +29,8 @@ def goes_on(tmp_path: Path) -> TrainConfig:
 def test_weights_that_learn_as_before_go_without_a_word(goes_on, caplog):
     warn_of_other_meaning(BEFORE)
     warn_of_other_meaning(goes_on)
+    (Path(goes_on.detector) / CONFIG_FILE).write_text("- no options\n")
+    warn_of_other_meaning(replace(goes_on, assigner=AssignerConfig(kind="iou")))
     assert not caplog.records
 
 
