@@ -80,8 +80,8 @@ def load_pretrained(
     The backbone of a published network must fit as a whole, less the convolution behind the last stage; its input
     normalisation is folded into the stem. Of a run folder each layer is taken that fits by name and shape; levels of
     the head are the same where they read the same feature, and predictors of boxes give the same pixels at another
-    resolution. Where the source is one network and what is filled is a supernet, elastic channels are sorted once, so that
-    its subnets keep the important ones.
+    resolution. Where the source is one network and what is filled is a supernet, elastic channels are sorted once, so
+    that its subnets keep the important ones.
 
     Args:
         network: a supernet, or a detector, which gets what a supernet of its space would have for it.
