@@ -63,6 +63,8 @@ class BuildConfig:
             packaged, and one that finds next to nothing is warned of.
         safety: standard errors of the predicted latency by which the files stay below their caps.
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
+        teacher: folder of `ofa-det label`, what a larger detector says of the training images; the supernet and the
+            detectors learn from it, its feature maps too.
         seed: of every stage.
         accelerator: torch device that trains: auto, cpu, cuda or cuda:N.
         recipe: configurations that the stages start from.
@@ -84,6 +86,7 @@ class BuildConfig:
     least_ap: float = 0.0
     safety: float = 1.0
     device: str = "pixel2"
+    teacher: str | None = None
     seed: int = 0
     accelerator: str = "auto"
     recipe: RecipeConfig = field(default_factory=RecipeConfig)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from ofa_det.arch.classes import ClassNumbering
 from ofa_det.artefacts.build_record import BuildFolder, cap_name
@@ -15,7 +16,11 @@ from ofa_det.latency.latencies import Precision
 from ofa_det.latency.measure import MeasureLatencyConfig
 from ofa_det.search.config import SearchConfig
 from ofa_det.submission.config import PackageConfig
+from ofa_det.teachers.feature_file import FEATURES_FOLDER
 from ofa_det.training.config import TrainConfig
+
+FEATURE_WEIGHT = 6.0
+"""Of the imitation of a teacher's feature maps, see docs/results.md, "Distillation"."""
 
 _VALIDATIONS = 3
 
@@ -183,15 +188,19 @@ def search_recipe(config: BuildConfig) -> SearchConfig:
 
 
 def _trained(config: BuildConfig, recipe: TrainConfig, images: int | None) -> TrainConfig:
-    """A training with the length and seed of the build."""
-    schedule, validate_every = recipe.schedule, recipe.validate_every
+    """A training with the length, seed and teacher of the build."""
+    schedule, validate_every, teacher = recipe.schedule, recipe.validate_every, recipe.teacher
     if images is not None:
         warmup = min(schedule.warmup_images, images // 4)
         schedule = replace(schedule, num_images=images, warmup_images=warmup)
         validate_every = max(validate_every, images // _VALIDATIONS)
+    if config.teacher is not None:
+        weight = FEATURE_WEIGHT if (Path(config.teacher) / FEATURES_FOLDER).is_dir() else 0.0
+        teacher = replace(teacher, labels=config.teacher, feature_weight=weight)
     return replace(
         recipe,
         schedule=schedule,
+        teacher=teacher,
         validate_every=validate_every,
         seed=config.seed,
         accelerator=config.accelerator,

@@ -35,6 +35,7 @@ from ofa_det.latency.model import latency_model, shipped_work
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.speed import training_speed
+from ofa_det.training.teaching import open_taught
 
 SPACE_FILE = "space.yaml"
 _UNTIMED_SPEED = 10.0
@@ -74,6 +75,11 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
         file_s=file_seconds(validation_images),
         notes=(),
     )
+    if config.teacher is not None:
+        for name in (trainings.supernet, trainings.finetune) if elastic else (trainings.single,):
+            taught = read_config(TrainConfig, recipe_file("train", name), data=config.data)
+            open_taught(replace(taught.teacher, labels=config.teacher), taught.augmentation, dataset)
+        notes.append(f"taught by the labels in {config.teacher}")
     if elastic:
         plan = _with_lengths(config, plan, recipe, dataset, folder, notes)
     return replace(plan, notes=tuple(notes))

@@ -34,7 +34,8 @@ class LabelConfig:
         augmentation: how stored views are varied; training has to use the same, but for colours.
         seed: of the stored views.
         top_classes: classes stored for each box, the best.
-        features: maps of a run folder or torchvision detector that are stored too, for training to imitate; with views.
+        features: maps of a run folder, torchvision detector or .onnx file that are stored too, for training to imitate;
+            with views.
         batch_size: images that the teacher is given at once.
         threads: CPU threads that decode images and run ONNX and TFLite teachers; 0 takes all cores.
         accelerator: torch device for a run folder or torchvision: auto, cpu, cuda or cuda:N.

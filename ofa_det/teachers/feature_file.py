@@ -31,7 +31,8 @@ class FeatureConfig:
 
     Args:
         sides: of the square maps, in cells; none stores none. Training imitates those that have as many cells as one of
-            its levels: at 320 px, 20 is the level of stride 16.
+            its levels: at 320 px, 20 is the level of stride 16. One that the teacher has not is made from its next
+            larger map.
         channels: kept of each map, the principal components; at most the width of the student's levels.
         resolution: side of what the teacher is shown, in pixels.
     """

@@ -8,7 +8,9 @@ from itertools import islice
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from ofa_det.data.augmentation_config import AugmentationConfig
@@ -83,18 +85,15 @@ def store_features(
         progress: show a progress bar.
 
     Raises:
-        ValueError: the teacher has no map of a side, or fewer channels than are wanted.
+        ValueError: the teacher has fewer channels than are wanted.
     """
     store.write_header()
-    views = _Views(source, store.header)
+    views, sides = _Views(source, store.header), store.header.features.sides
     rows = iter(spread(len(source), _SAMPLED_IMAGES))
     sampled = [views(index)[:1] for index in rows]
-    found = [_checked(teacher.features(np.concatenate(group)), store.header) for group in _groups(sampled, batch_size)]
+    found = [_of_sides(teacher.features(np.concatenate(group)), sides) for group in _groups(sampled, batch_size)]
     channels = store.header.features.channels
-    project = {
-        side: _Projection(np.concatenate([maps[side] for maps in found]), channels)
-        for side in store.header.features.sides
-    }
+    project = {side: _Projection(np.concatenate([maps[side] for maps in found]), channels) for side in sides}
     with tqdm(total=len(source), desc="features", unit="image", disable=not progress) as bar:
         for number, path in enumerate(store.shards):
             first = number * store.header.shard_images
@@ -137,7 +136,7 @@ def _shard(
     pixels = np.concatenate(images)
     parts = []
     for first in range(0, len(pixels), batch_size):
-        maps = teacher.features(pixels[first : first + batch_size])
+        maps = _of_sides(teacher.features(pixels[first : first + batch_size]), tuple(project))
         parts.append({side: projection(maps[side]) for side, projection in project.items()})
     whole = {side: np.concatenate([part[side] for part in parts]) for side in project}
     return {side: values.reshape(len(images), -1, *values.shape[1:]) for side, values in whole.items()}
@@ -148,12 +147,14 @@ def _groups(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[NDArray
     return list(iter(lambda: list(islice(rest, size)), []))
 
 
-def _checked(maps: Maps, header: FeatureHeader) -> Maps:
-    for side in header.features.sides:
-        if side not in maps:
-            known = ", ".join(str(other) for other in sorted(maps, reverse=True))
-            raise ValueError(
-                f"expected features.sides among those of the teacher at {header.features.resolution} px, {known}, "
-                f"found {side}"
-            )
-    return maps
+def _of_sides(maps: Maps, sides: Sequence[int]) -> Maps:
+    """The maps of some sides: the teacher's own, else its next larger map made smaller, or its largest made larger."""
+
+    def of(side: int) -> NDArray[np.float32]:
+        if side in maps:
+            return maps[side]
+        nearest = min((other for other in maps if other > side), default=max(maps))
+        resized = interpolate(torch.from_numpy(maps[nearest]), size=(side, side), mode="bilinear", antialias=True)
+        return np.asarray(resized.numpy(), np.float32)
+
+    return {side: of(side) for side in sides}

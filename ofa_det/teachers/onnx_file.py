@@ -25,20 +25,23 @@ class OnnxFile:
     Args:
         path: the file.
         threads: for each operator.
+        content: of the file, changed; by default as it is.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: not an ONNX file, or not one that takes one image, or one batch of them.
     """
 
-    def __init__(self, path: Path, *, threads: int) -> None:
+    def __init__(self, path: Path, *, threads: int, content: bytes | None = None) -> None:
         if not path.is_file():
             raise FileNotFoundError(f"expected an .onnx file, found nothing at {path}")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                path if content is None else content, options, providers=["CPUExecutionProvider"]
+            )
         # onnxruntime's exceptions share no base class but Exception; whichever it is, the file does not load.
         except Exception as error:
             raise ValueError(f"expected an .onnx file that loads, found {path}: {error}") from error

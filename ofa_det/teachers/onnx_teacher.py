@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from ofa_det.evaluation.onnx import METADATA_KEY, OnnxMetadata
 from ofa_det.teachers.classes import TeacherClasses, find_classes
 from ofa_det.teachers.decoder import Decoder
 from ofa_det.teachers.decoding import Decoded, decode
+from ofa_det.teachers.onnx_features import with_feature_maps
 from ofa_det.teachers.onnx_file import OnnxFile
 from ofa_det.teachers.placing import Placement, normalised, place
 from ofa_det.teachers.probing import choose_decoder, split_batch
@@ -48,12 +49,15 @@ class OnnxTeacher:
     def __init__(self, path: Path, *, decoder: Decoder, classes: TeacherClasses, threads: int) -> None:
         file = OnnxFile(path, threads=1)
         self._size = file.size(decoder.input)
-        if file.batch_size is None and self._size is not None:
+        self._together = file.batch_size is None and self._size is not None
+        if self._together:
             file = OnnxFile(path, threads=threads)
         self._file = file
+        self._threads = threads
         self._decoder = decoder
         self._classes = classes
         self._pool = ThreadPoolExecutor(threads)
+        self._mapped_files: dict[tuple[int, int], tuple[OnnxFile, Mapping[int, str]]] = {}
 
     @property
     def categories(self) -> tuple[Category, ...]:
@@ -66,24 +70,60 @@ class OnnxTeacher:
         Raises:
             ValueError: the file does not run on the images, or tells classes that nothing names.
         """
-        if self._file.batch_size is None and self._size is not None:
-            return self._detect_together(images, len(images)) if images else []
-        step = self._file.batch_size or 1
+        if not images:
+            return []
+        step = self._step(len(images))
         groups = [images[first : first + step] for first in range(0, len(images), step)]
         found = self._pool.map(lambda group: self._detect_together(group, step), groups)
         return [detections for group in found for detections in group]
 
-    def _detect_together(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> list[TeacherDetections]:
-        """One run of images, with black ones in the place of those that a fixed batch lacks."""
+    def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
+        """The last map of each side that all of its predictions are made from, (B, C, side, side) by side.
+
+        Args:
+            images: (B, R, R, 3) RGB.
+
+        Raises:
+            ValueError: onnx is not installed, the file takes no square images, or no map is found.
+        """
+        file, names = self._mapped(images.shape[1])
+        step = self._step(len(images))
+        groups = [images[first : first + step] for first in range(0, len(images), step)]
+        found = list(self._pool.map(lambda group: self._run(file, group, step)[0], groups))
+        whole = {name: np.concatenate([outputs[name] for outputs in found]) for name in names.values()}
+        return {side: np.asarray(whole[name][: len(images)], np.float32) for side, name in names.items()}
+
+    def _mapped(self, side_px: int) -> tuple[OnnxFile, Mapping[int, str]]:
+        """The file that gives maps of images of a side, and their names by side."""
+        size = self._size or (side_px, side_px)
+        if size not in self._mapped_files:
+            if size[0] != size[1]:
+                raise ValueError(f"expected square images of {self._file.path} for its features, found {size}")
+            content, names = with_feature_maps(self._file.path, size)
+            threads = self._threads if self._together else 1
+            self._mapped_files[size] = OnnxFile(self._file.path, threads=threads, content=content), names
+        return self._mapped_files[size]
+
+    def _step(self, count: int) -> int:
+        """Images of a run."""
+        return count if self._together else self._file.batch_size or 1
+
+    def _run(
+        self, file: OnnxFile, images: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], batch_size: int
+    ) -> tuple[dict[str, NDArray[Any]], list[Placement], tuple[int, int]]:
+        """Outputs, where images lie and (height, width); black ones stand for those that a fixed batch lacks."""
         placed = [place(image, self._size or image.shape[:2], self._decoder.input) for image in images]
         canvases = np.stack([canvas for canvas, _ in placed])
         if len(images) < batch_size:
             canvases = np.concatenate([canvases, np.zeros((batch_size - len(images), *canvases.shape[1:]), np.uint8)])
-        outputs = self._file.run(normalised(canvases, self._decoder.input, self._file.dtype))
-        size = canvases.shape[1], canvases.shape[2]
+        outputs = file.run(normalised(canvases, self._decoder.input, file.dtype))
+        return outputs, [placement for _, placement in placed], (canvases.shape[1], canvases.shape[2])
+
+    def _detect_together(self, images: Sequence[NDArray[np.uint8]], batch_size: int) -> list[TeacherDetections]:
+        outputs, placements, size = self._run(self._file, images, batch_size)
         return [
             self._detections(decode(self._decoder, split_batch(self._decoder, outputs, number), size), placement)
-            for number, (_, placement) in enumerate(placed)
+            for number, placement in enumerate(placements)
         ]
 
     def _detections(self, decoded: Decoded, placement: Placement) -> TeacherDetections:

@@ -168,7 +168,8 @@ def _store_features(
     teacher = opened.teacher
     if not isinstance(teacher, FeatureTeacher):
         raise ValueError(
-            f"expected a run folder or torchvision:NAME with --features.sides, found {opened.sources[0].kind}"
+            "expected a run folder, torchvision:NAME or an .onnx file with --features.sides, found "
+            f"{opened.sources[0].kind}"
         )
     folder = Path(config.output) / FEATURES_FOLDER
     store = StoredFeatures(

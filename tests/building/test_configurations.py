@@ -8,8 +8,17 @@ from ofa_det.artefacts.configs import read_config
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.building.choices import Spending
 from ofa_det.building.config import BuildConfig, RecipeConfig
-from ofa_det.building.configurations import Target, export_config, search_config, target
+from ofa_det.building.configurations import (
+    FEATURE_WEIGHT,
+    Target,
+    detector_config,
+    export_config,
+    search_config,
+    supernet_config,
+    target,
+)
 from ofa_det.building.plan import Plan
+from ofa_det.building.planning import make_plan
 from ofa_det.building.trainings import SHIPPED
 from ofa_det.data.splits import DataConfig
 from ofa_det.export.config import ExportConfig
@@ -29,14 +38,21 @@ PLAN = Plan(
 )
 
 
-def new_build(tmp_path: Path, *, search: SearchConfig | None = None, export: ExportConfig | None = None) -> BuildConfig:
+def new_build(
+    tmp_path: Path,
+    *,
+    search: SearchConfig | None = None,
+    export: ExportConfig | None = None,
+    teacher: str | None = None,
+) -> BuildConfig:
     """A build by recipes of its own."""
     files = {}
     for name, config in (("search", search), ("export", export)):
         if config is not None:
             files[name] = str(tmp_path / f"{name}.yaml")
             Path(files[name]).write_text(to_yaml(config))
-    return BuildConfig(data=DATA, latency_cap_ms=(40.0,), output=str(tmp_path), recipe=RecipeConfig(**files))
+    recipe = RecipeConfig(**files)
+    return BuildConfig(data=DATA, latency_cap_ms=(40.0,), output=str(tmp_path), teacher=teacher, recipe=recipe)
 
 
 @pytest.fixture
@@ -59,6 +75,24 @@ def test_what_is_searched_is_what_ships(search: SearchConfig, export: ExportConf
     searching, exporting = search_config(config, PLAN, folder), export_config(config, folder, 40.0, trained_ms=40.0)
     assert (searching.device, searching.runtime, searching.classes) == (asked.device, asked.runtime, asked.classes)
     assert (exporting.device, exporting.runtime, exporting.classes) == (asked.device, asked.runtime, asked.classes)
+
+
+def test_labels_of_a_larger_detector_teach_supernet_and_detectors(tmp_path: Path) -> None:
+    labels, folder = tmp_path / "labels", BuildFolder(tmp_path)
+    labels.mkdir()
+    config = new_build(tmp_path, teacher=str(labels))
+    supernet = supernet_config(config, PLAN, folder)
+    assert (supernet.teacher.labels, supernet.teacher.feature_weight) == (str(labels), 0.0)
+    (labels / "features").mkdir()
+    single = replace(PLAN, elastic=False, whole={"40ms": "r224 k3e1 k3e3 k3e3 k3e3.k3e3 k3e3.k3e3 k3e3.k3e3 k3e3"})
+    detector = detector_config(config, single, folder, 40.0, None)
+    assert (detector.teacher.labels, detector.teacher.feature_weight) == (str(labels), FEATURE_WEIGHT)
+
+
+def test_labels_that_are_not_there_are_missed_before_anything_trains(tiny_root: Path, tmp_path: Path) -> None:
+    config = replace(new_build(tmp_path, teacher="nowhere"), data=DataConfig(root=str(tiny_root)))
+    with pytest.raises(FileNotFoundError, match="expected a teacher's labels, found nothing at nowhere"):
+        make_plan(config, BuildFolder(tmp_path))
 
 
 def test_a_runtime_is_of_its_phone(search: SearchConfig, export: ExportConfig, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from ofa_det.data.augmentation import Augmenter
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.feature_file import FeatureConfig, FeatureHeader, StoredFeatures
-from ofa_det.teachers.features import store_features
+from ofa_det.teachers.features import _of_sides, store_features
 from ofa_det.teachers.views import geometry_of, view_seed
 
 from .test_label_file import header as label_header
@@ -83,10 +83,33 @@ def test_shards_that_are_there_are_not_made_again(tmp_path, dataset):
         assert one.read_bytes() == other.read_bytes()
 
 
-@pytest.mark.parametrize(("options", "message"), [({"sides": (8,)}, "4, 2, found 8"), ({"channels": 6}, "at most 5")])
-def test_maps_that_the_teacher_has_not_are_refused(tmp_path, dataset, options, message):
-    with pytest.raises(ValueError, match=message):
-        store_features(CellTeacher(), dataset, store(tmp_path, dataset, **options), batch_size=4)
+def test_channels_that_the_teacher_has_not_are_refused(tmp_path, dataset):
+    with pytest.raises(ValueError, match="at most 5"):
+        store_features(CellTeacher(), dataset, store(tmp_path, dataset, channels=6), batch_size=4)
+
+
+class RampTeacher:
+    """Its maps say how far to the right a cell is, from 0 to 1, and of which side they are."""
+
+    def features(self, images):
+        def ramp(side):
+            right = np.tile((np.arange(side) + 0.5) / side, (side, 1))
+            return np.tile(np.stack([right, np.full((side, side), side)])[None], (len(images), 1, 1, 1)).astype(
+                np.float32
+            )
+
+        return {side: ramp(side) for side in (8, 4)}
+
+
+@pytest.mark.parametrize(("side", "source"), [(8, 8), (6, 8), (3, 4), (4, 4), (16, 8)])
+def test_a_side_that_the_teacher_has_not_is_made_from_its_next_larger_map(side, source):
+    maps = _of_sides(RampTeacher().features(np.zeros((2, 1, 1, 3), np.uint8)), (side,))
+    right, of = maps[side][1]
+    assert maps[side].shape == (2, 2, side, side)
+    assert (of == source).all()
+    expected = (np.arange(side) + 0.5) / side
+    np.testing.assert_allclose(right[0, 1:-1], expected[1:-1], atol=0.5 / source)
+    assert np.abs(right[0] - expected).max() < 1 / source
 
 
 def test_features_of_other_labels_are_refused(tmp_path, dataset):
