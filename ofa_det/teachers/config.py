@@ -82,8 +82,10 @@ class LabelConfig:
                 raise ValueError(f"expected {name} >= {least}, found {getattr(self, name)}")
         if self.views:
             geometry_of(self.augmentation)
-        if self.features.sides and not self.views:
-            raise ValueError("expected --views with --features.sides, since maps cannot be moved as boxes can, found 0")
+        if self.features.strides and not self.views:
+            raise ValueError(
+                "expected --views with --features.strides, since maps cannot be moved as boxes can, found 0"
+            )
         if self.as_dataset and (self.views or self.split != "train"):
             raise ValueError(
                 f"expected --views 0 and --split train with --as_dataset, found {self.views} and {self.split}"

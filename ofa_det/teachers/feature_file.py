@@ -30,24 +30,31 @@ class FeatureConfig:
     """Feature maps that are stored with the labels of views.
 
     Args:
-        sides: of the square maps, in cells; none stores none. Training imitates those that have as many cells as one of
-            its levels: at 320 px, 20 is the level of stride 16. One that the teacher has not is made from its next
-            larger map.
+        strides: of the maps, in pixels of the input to a cell; none stores none. A student's levels imitate those of
+            their stride, whatever its input.
         channels: kept of each map, the principal components; at most the width of the student's levels.
-        resolution: side of what the teacher is shown, in pixels.
+        resolution: side of what the teacher is shown, in pixels; by default what it takes, or was trained at.
+        stored: side of an input whose cells are stored, in pixels, for less room; by default resolution. At 224, stride
+            8 has 28 x 28 cells.
     """
 
-    sides: tuple[int, ...] = ()
+    strides: tuple[int, ...] = ()
     channels: int = 32
-    resolution: int = 320
+    resolution: int | None = None
+    stored: int | None = None
 
     def __post_init__(self) -> None:
-        if any(side < 1 for side in self.sides) or len(set(self.sides)) < len(self.sides):
-            raise ValueError(f"expected different sides of at least 1 cell, found {self.sides}")
-        if min(self.channels, self.resolution) < 1:
-            raise ValueError(
-                f"expected channels and resolution of at least 1, found {self.channels} and {self.resolution}"
-            )
+        if any(stride < 1 for stride in self.strides) or len(set(self.strides)) < len(self.strides):
+            raise ValueError(f"expected different strides of at least 1, found {self.strides}")
+        for name in ("channels", "resolution", "stored"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"expected {name} >= 1, found {value}")
+
+    def side(self, stride: int) -> int:
+        """Cells along a side of a stored map."""
+        pixels = self.stored or self.resolution
+        assert pixels is not None, "a teacher states the resolution where nobody does"
+        return -(-pixels // stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +63,12 @@ class FeatureHeader:
 
     Args:
         labels: header of the labels that they belong to.
-        features: which maps.
+        features: which maps, of which resolution.
         num_images: N.
         shard_images: images in a shard.
     """
 
-    SCHEMA_VERSION: ClassVar[int] = 1
+    SCHEMA_VERSION: ClassVar[int] = 2
 
     labels: LabelHeader
     features: FeatureConfig
@@ -96,7 +103,7 @@ class StoredFeatures:
         folder = (Path(labels) if Path(labels).is_dir() else Path(labels).parent) / FEATURES_FOLDER
         if not (folder / _HEADER_NAME).is_file():
             raise FileNotFoundError(
-                f"expected a teacher's features in {folder}, found none; label with --views and --features.sides"
+                f"expected a teacher's features in {folder}, found none; label with --views and --features.strides"
             )
         header = read_record(folder / _HEADER_NAME, FeatureHeader)
         if header.labels != expected:
@@ -107,13 +114,20 @@ class StoredFeatures:
         return found
 
     @property
+    def bytes(self) -> int:
+        """What all maps take."""
+        features = self.header.features
+        cells = sum(features.side(stride) ** 2 for stride in features.strides)
+        return self.header.num_images * self.header.labels.views * features.channels * cells
+
+    @property
     def shards(self) -> tuple[Path, ...]:
         """Their paths, in order."""
         starts = range(0, self.header.num_images, self.header.shard_images)
         return tuple(self.folder / f"features-{start:08d}.safetensors" for start in starts)
 
     def of(self, image: int, view: int) -> dict[int, NDArray[np.int8]]:
-        """Map (D, side, side) of each side.
+        """Map (D, side, side) of each stride.
 
         Args:
             image: row of the image in the labels.
@@ -126,8 +140,8 @@ class StoredFeatures:
         path = self.shards[shard]
         try:
             with safe_open(path, framework="numpy") as file:
-                sides = self.header.features.sides
-                return {side: np.asarray(file.get_slice(str(side))[row, view], np.int8) for side in sides}
+                strides = self.header.features.strides
+                return {stride: np.asarray(file.get_slice(str(stride))[row, view], np.int8) for stride in strides}
         except (SafetensorError, OSError) as error:
             raise ValueError(f"expected features in {path}, found {error}; make them anew") from error
 
@@ -137,5 +151,5 @@ class StoredFeatures:
 
     @staticmethod
     def write_shard(path: Path, maps: Mapping[int, NDArray[np.int8]]) -> None:
-        """Writes maps (n, V, D, side, side) of n images atomically."""
-        write_atomically(path, save({str(side): np.ascontiguousarray(values) for side, values in maps.items()}))
+        """Writes maps (n, V, D, side, side) of n images, by stride, atomically."""
+        write_atomically(path, save({str(stride): np.ascontiguousarray(values) for stride, values in maps.items()}))

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import spread
-from ofa_det.teachers.feature_file import FeatureHeader, StoredFeatures
+from ofa_det.teachers.feature_file import FeatureConfig, FeatureHeader, StoredFeatures
 from ofa_det.teachers.image_folder import ImageSource
 from ofa_det.teachers.views import view_seed
 
@@ -27,16 +27,24 @@ _SAMPLED_IMAGES = 128
 _DEVIATIONS = 4.0
 """Standard deviations of a channel that its byte reaches; more is clipped."""
 
+_NEAR = 2**0.5
+"""Factor by which a teacher's stride may differ from one that is asked for."""
+
 Maps = Mapping[int, NDArray[np.float32]]
-"""Maps (B, C, side, side) of each side."""
+"""Maps (B, C, side, side), by side or by stride."""
 
 
 @runtime_checkable
 class FeatureTeacher(Protocol):
     """A teacher whose feature maps can be had."""
 
+    @property
+    def resolution(self) -> int | None:
+        """Side of the images that it takes or was trained at, in pixels; None for any."""
+        ...
+
     def features(self, images: NDArray[np.uint8]) -> Maps:
-        """The maps that its head reads, the last of each side.
+        """The maps that its head reads, by side, the last of each.
 
         Args:
             images: (B, R, R, 3) RGB.
@@ -85,21 +93,24 @@ def store_features(
         progress: show a progress bar.
 
     Raises:
-        ValueError: the teacher has fewer channels than are wanted.
+        ValueError: the teacher has no map of a stride, or fewer channels than are wanted.
     """
     store.write_header()
-    views, sides = _Views(source, store.header), store.header.features.sides
+    views, wanted = _Views(source, store.header), store.header.features
     rows = iter(spread(len(source), _SAMPLED_IMAGES))
     sampled = [views(index)[:1] for index in rows]
-    found = [_of_sides(teacher.features(np.concatenate(group)), sides) for group in _groups(sampled, batch_size)]
-    channels = store.header.features.channels
-    project = {side: _Projection(np.concatenate([maps[side] for maps in found]), channels) for side in sides}
+    found = [maps_of(teacher, np.concatenate(group), wanted) for group in _groups(sampled, batch_size)]
+    project = {
+        stride: _Projection(np.concatenate([maps[stride] for maps in found]), wanted.channels)
+        for stride in wanted.strides
+    }
     with tqdm(total=len(source), desc="features", unit="image", disable=not progress) as bar:
         for number, path in enumerate(store.shards):
             first = number * store.header.shard_images
             indices = range(first, min(first + store.header.shard_images, len(source)))
             if not path.is_file():
-                store.write_shard(path, _shard(teacher, [views(index) for index in indices], project, batch_size))
+                shard = [views(index) for index in indices]
+                store.write_shard(path, _shard(teacher, shard, wanted, project, batch_size))
             bar.update(len(indices))
 
 
@@ -117,6 +128,7 @@ class _Views:
     def __call__(self, index: int) -> NDArray[np.uint8]:
         """(V, R, R, 3)."""
         views, resolution = self._header.labels.views, self._header.features.resolution
+        assert resolution is not None, "stated by what opened the teacher"
         try:
             image = self._source.image(index)
         except (ValueError, OSError):
@@ -129,17 +141,18 @@ class _Views:
 def _shard(
     teacher: FeatureTeacher,
     images: Sequence[NDArray[np.uint8]],
+    wanted: FeatureConfig,
     project: Mapping[int, _Projection],
     batch_size: int,
 ) -> dict[int, NDArray[np.int8]]:
-    """Maps (n, V, D, side, side) of n images."""
+    """Maps (n, V, D, side, side) of n images, by stride."""
     pixels = np.concatenate(images)
     parts = []
     for first in range(0, len(pixels), batch_size):
-        maps = _of_sides(teacher.features(pixels[first : first + batch_size]), tuple(project))
-        parts.append({side: projection(maps[side]) for side, projection in project.items()})
-    whole = {side: np.concatenate([part[side] for part in parts]) for side in project}
-    return {side: values.reshape(len(images), -1, *values.shape[1:]) for side, values in whole.items()}
+        maps = maps_of(teacher, pixels[first : first + batch_size], wanted)
+        parts.append({stride: projection(maps[stride]) for stride, projection in project.items()})
+    whole = {stride: np.concatenate([part[stride] for part in parts]) for stride in project}
+    return {stride: values.reshape(len(images), -1, *values.shape[1:]) for stride, values in whole.items()}
 
 
 def _groups(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[NDArray[np.uint8]]]:
@@ -147,14 +160,32 @@ def _groups(images: Sequence[NDArray[np.uint8]], size: int) -> list[list[NDArray
     return list(iter(lambda: list(islice(rest, size)), []))
 
 
-def _of_sides(maps: Maps, sides: Sequence[int]) -> Maps:
-    """The maps of some sides: the teacher's own, else its next larger map made smaller, or its largest made larger."""
+def maps_of(
+    teacher: FeatureTeacher, images: NDArray[np.uint8], wanted: FeatureConfig
+) -> dict[int, NDArray[np.float32]]:
+    """A teacher's maps (B, C, side, side) of the nearest strides, by stride, with the cells that are stored.
 
-    def of(side: int) -> NDArray[np.float32]:
-        if side in maps:
-            return maps[side]
-        nearest = min((other for other in maps if other > side), default=max(maps))
-        resized = interpolate(torch.from_numpy(maps[nearest]), size=(side, side), mode="bilinear", antialias=True)
-        return np.asarray(resized.numpy(), np.float32)
+    Args:
+        teacher: whose maps.
+        images: (B, R, R, 3) RGB.
+        wanted: strides, and cells.
 
-    return {side: of(side) for side in sides}
+    Raises:
+        ValueError: the teacher has no map of about a stride.
+    """
+    maps = {images.shape[1] / side: values for side, values in teacher.features(images).items()}
+    found = {}
+    for stride in wanted.strides:
+        nearest = min(maps, key=lambda other: max(other / stride, stride / other))
+        if not 1 / _NEAR < nearest / stride < _NEAR:
+            known = ", ".join(f"{other:g}" for other in sorted(maps))
+            raise ValueError(f"expected features.strides of about those of the teacher, {known}, found {stride}")
+        found[stride] = _resized(maps[nearest], wanted.side(stride))
+    return found
+
+
+def _resized(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:
+    if maps.shape[2:] == (side, side):
+        return maps
+    resized = interpolate(torch.from_numpy(maps), size=(side, side), mode="bilinear", antialias=True)
+    return np.asarray(resized.numpy(), np.float32)

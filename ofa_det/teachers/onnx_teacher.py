@@ -77,6 +77,11 @@ class OnnxTeacher:
         found = self._pool.map(lambda group: self._detect_together(group, step), groups)
         return [detections for group in found for detections in group]
 
+    @property
+    def resolution(self) -> int | None:
+        """Side of the square images that it takes, in pixels; None for any."""
+        return None if self._size is None else max(self._size)
+
     def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """The last map of each side that all of its predictions are made from, (B, C, side, side) by side.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -142,7 +142,7 @@ def label_with(
     else:
         found = _label(opened, source, header, output / _SHARDS, config, progress)
         found.labels.write(path)
-    if config.features.sides:
+    if config.features.strides:
         _store_features(opened, source, header, config, progress)
     report = _report(opened, dataset, found.labels, config, progress)
     boxes = None
@@ -168,13 +168,19 @@ def _store_features(
     teacher = opened.teacher
     if not isinstance(teacher, FeatureTeacher):
         raise ValueError(
-            "expected a run folder, torchvision:NAME or an .onnx file with --features.sides, found "
+            "expected a run folder, torchvision:NAME or an .onnx file with --features.strides, found "
             f"{opened.sources[0].kind}"
         )
+    features = replace(config.features, resolution=config.features.resolution or teacher.resolution)
+    if features.resolution is None:
+        raise ValueError("expected --features.resolution, since the teacher takes images of any size, found none")
     folder = Path(config.output) / FEATURES_FOLDER
     store = StoredFeatures(
         folder,
-        FeatureHeader(labels=header, features=config.features, num_images=len(source), shard_images=SHARD_IMAGES),
+        FeatureHeader(labels=header, features=features, num_images=len(source), shard_images=SHARD_IMAGES),
+    )
+    logger.info(
+        "feature maps take %.2f GB; --features.stored, --features.channels and --views say how much", store.bytes / 1e9
     )
     store_features(teacher, source, store, batch_size=config.batch_size, progress=progress)
 

@@ -61,6 +61,11 @@ class RunFolderTeacher:
         scores = output.logits.float().sigmoid().cpu().numpy()
         return [suppressed(*pair) for pair in zip(boxes, scores, strict=True)]
 
+    @property
+    def resolution(self) -> int:
+        """Side of the images that it was trained at, in pixels."""
+        return self._detector.subnet.resolution
+
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
         """The maps that its head reads, (B, C, side, side) by side, of B images (R, R, 3) RGB.
@@ -118,6 +123,11 @@ class TorchvisionTeacher:
         return [
             self._detections(found, image.shape[:2]) for found, image in zip(self._model(tensors), images, strict=True)
         ]
+
+    @property
+    def resolution(self) -> None:
+        """None: its features are of images of any size."""
+        return
 
     @torch.inference_mode()
     def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.batch import Batch
@@ -19,8 +21,12 @@ from ofa_det.detection.targets import AnchorGrid, Objects, Targets
 Network = Callable[[Tensor, SubnetConfig, tuple[int, ...]], DetectorOutput]
 """Images, subnet, and the levels whose features are wanted, to output."""
 
-FEATURES = "teacher_features_{side}"
-"""Name of what is attached to an image: (D, side, side) features of a teacher, int8 in units of its own."""
+FEATURES = "teacher_features_stride_"
+"""Begins the name of what is attached to an image: (D, side, side) features of a teacher, int8 in units of its own; the
+stride follows."""
+
+_NEAR = 2**0.5
+"""Factor by which the stride of a level may differ from that of features it imitates."""
 
 
 def accumulate_gradients(
@@ -81,10 +87,14 @@ def _in_full(output: DetectorOutput) -> DetectorOutput:
 
 
 def _imitated_levels(grid: AnchorGrid, batch: Batch) -> dict[int, str]:
-    """The levels for which a teacher's features are attached to some image, and under which name."""
-    attached = {name for one in batch.attached for name in one}
-    names = {level: FEATURES.format(side=height) for level, (height, _) in enumerate(grid.feature_sizes)}
-    return {level: name for level, name in names.items() if name in attached}
+    """The levels of whose stride a teacher's features are attached to some image, and under which name."""
+    attached = {name for one in batch.attached for name in one if name.startswith(FEATURES)}
+    found = {}
+    for level, (height, _) in enumerate(grid.feature_sizes):
+        apart = {name: abs(log(int(name.removeprefix(FEATURES)) * height / batch.images.shape[2])) for name in attached}
+        if apart and min(apart.values()) < log(_NEAR):
+            found[level] = min(apart, key=lambda name: apart[name])
+    return found
 
 
 def _imitation(output: DetectorOutput, imitated: dict[int, str], batch: Batch, targets: Targets) -> Tensor:
@@ -92,6 +102,8 @@ def _imitation(output: DetectorOutput, imitated: dict[int, str], batch: Batch, t
     losses = []
     for features, name in zip(output.features, imitated.values(), strict=True):
         images = [number for number, one in enumerate(batch.attached) if name in one]
-        teacher = torch.stack([batch.attached[number][name] for number in images])
-        losses.append(imitation_loss(features[images], teacher.to(features.dtype)))
+        teacher = torch.stack([batch.attached[number][name] for number in images]).to(features.dtype)
+        if teacher.shape[2:] != features.shape[2:]:
+            teacher = interpolate(teacher, size=features.shape[2:], mode="bilinear", antialias=True)
+        losses.append(imitation_loss(features[images], teacher))
     return torch.stack(losses).mean() * targets.weights.sum() / targets.normaliser

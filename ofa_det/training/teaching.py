@@ -164,7 +164,7 @@ class _Features:
             return {}
         view = drawn.seed % self._stored.header.labels.views
         maps = self._stored.of(int(self._row_of[index]), view)
-        return {FEATURES.format(side=side): values for side, values in maps.items()}
+        return {f"{FEATURES}{stride}": values for stride, values in maps.items()}
 
 
 class TaughtImages(NamedTuple):

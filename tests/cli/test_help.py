@@ -29,7 +29,7 @@ def test_every_command_explains_its_options(capsys, name):
 @pytest.mark.parametrize(
     ("typed", "option"),
     [
-        (["label", "--features.help"], "--features.sides"),
+        (["label", "--features.help"], "--features.strides"),
         (["label", "--data.help"], "--data.root"),
         (["train", "--teacher.unlabelled.help"], "--teacher.unlabelled.images"),  # May be absent.
         (["train", "--schedule.phases.help"], "--schedule.phases.sort_channels"),  # A list.

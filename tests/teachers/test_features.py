@@ -9,7 +9,7 @@ from ofa_det.data.augmentation import Augmenter
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.feature_file import FeatureConfig, FeatureHeader, StoredFeatures
-from ofa_det.teachers.features import _of_sides, store_features
+from ofa_det.teachers.features import maps_of, store_features
 from ofa_det.teachers.views import geometry_of, view_seed
 
 from .test_label_file import header as label_header
@@ -21,6 +21,7 @@ class CellTeacher:
     """Its maps are the mean colours of each cell, and three sums of them."""
 
     calls = 0
+    resolution = 64
 
     def features(self, images):
         CellTeacher.calls += 1
@@ -40,7 +41,7 @@ def dataset(tiny_root):
 def store(folder: Path, dataset, *, shard_images: int = 5, **options) -> StoredFeatures:
     header = FeatureHeader(
         labels=label_header(views=3, seed=4, augmentation=geometry_of(VIEWS)),
-        features=FeatureConfig(**{"sides": (4, 2), "channels": 3, "resolution": 64} | options),
+        features=FeatureConfig(**{"strides": (16, 32), "channels": 3, "resolution": 64} | options),
         num_images=len(dataset),
         shard_images=shard_images,
     )
@@ -58,7 +59,7 @@ def test_maps_are_of_the_views_that_training_sees(tmp_path, dataset):
         for view in range(3):
             seed = view_seed(4, image, view)
             sample, _ = augmenter([(dataset.image(image), dataset.annotations(image))], resolution=64, seed=seed)
-            stored.append(read.of(image, view)[4].reshape(3, -1).T)
+            stored.append(read.of(image, view)[16].reshape(3, -1).T)
             colours.append(CellTeacher().features(sample[None])[4][0, :3].reshape(3, -1).T)
     found, expected = np.concatenate(stored).astype(np.float64), np.concatenate(colours).astype(np.float64)
     inner = (np.abs(found) < 127).all(axis=1)  # What was not clipped.
@@ -81,15 +82,22 @@ def test_shards_that_are_there_are_not_made_again(tmp_path, dataset):
     assert CellTeacher.calls - before == 3 + 4  # The sampled views, and one shard of 15.
     for one, other in zip(whole.shards, resumed.shards, strict=True):
         assert one.read_bytes() == other.read_bytes()
+    assert whole.bytes == len(dataset) * 3 * 3 * (4 * 4 + 2 * 2)
+    assert 0 < sum(path.stat().st_size for path in whole.shards) - whole.bytes < 200 * len(whole.shards)
 
 
-def test_channels_that_the_teacher_has_not_are_refused(tmp_path, dataset):
-    with pytest.raises(ValueError, match="at most 5"):
-        store_features(CellTeacher(), dataset, store(tmp_path, dataset, channels=6), batch_size=4)
+@pytest.mark.parametrize(
+    ("options", "message"), [({"strides": (8,)}, "16, 32, found 8"), ({"channels": 6}, "at most 5")]
+)
+def test_maps_that_the_teacher_has_not_are_refused(tmp_path, dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        store_features(CellTeacher(), dataset, store(tmp_path, dataset, **options), batch_size=4)
 
 
 class RampTeacher:
     """Its maps say how far to the right a cell is, from 0 to 1, and of which side they are."""
+
+    resolution = None
 
     def features(self, images):
         def ramp(side):
@@ -101,12 +109,16 @@ class RampTeacher:
         return {side: ramp(side) for side in (8, 4)}
 
 
-@pytest.mark.parametrize(("side", "source"), [(8, 8), (6, 8), (3, 4), (4, 4), (16, 8)])
-def test_a_side_that_the_teacher_has_not_is_made_from_its_next_larger_map(side, source):
-    maps = _of_sides(RampTeacher().features(np.zeros((2, 1, 1, 3), np.uint8)), (side,))
-    right, of = maps[side][1]
-    assert maps[side].shape == (2, 2, side, side)
-    assert (of == source).all()
+@pytest.mark.parametrize(
+    ("stride", "stored", "side", "source"),
+    [(8, None, 8, 8), (8, 48, 6, 8), (16, 48, 3, 4), (16, 64, 4, 4), (6, None, 11, 8)],
+)
+def test_maps_are_those_of_the_nearest_stride_in_the_cells_that_are_stored(stride, stored, side, source):
+    wanted = FeatureConfig(strides=(stride,), resolution=64, stored=stored)
+    maps = maps_of(RampTeacher(), np.zeros((2, 64, 64, 3), np.uint8), wanted)
+    right, of = maps[stride][1]
+    assert maps[stride].shape == (2, 2, side, side)
+    assert of == pytest.approx(source)
     expected = (np.arange(side) + 0.5) / side
     np.testing.assert_allclose(right[0, 1:-1], expected[1:-1], atol=0.5 / source)
     assert np.abs(right[0] - expected).max() < 1 / source
@@ -118,12 +130,12 @@ def test_features_of_other_labels_are_refused(tmp_path, dataset):
     with pytest.raises(ValueError, match="make both anew"):
         StoredFeatures.read(tmp_path, label_header(views=2))
     (tmp_path / "none").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"features\.sides"):
+    with pytest.raises(FileNotFoundError, match=r"features\.strides"):
         StoredFeatures.read(tmp_path / "none", written.header.labels)
 
 
 def test_configs_out_of_range_are_refused():
-    with pytest.raises(ValueError, match="sides"):
-        FeatureConfig(sides=(4, 4))
+    with pytest.raises(ValueError, match="strides"):
+        FeatureConfig(strides=(4, 4))
     with pytest.raises(ValueError, match="channels"):
         FeatureConfig(channels=0)

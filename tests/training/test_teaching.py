@@ -145,16 +145,17 @@ def test_training_with_a_teacher_gives_other_weights(new_config, labels, tmp_pat
     assert files[0] != files[1]
 
 
-def test_features_of_a_run_folder_are_imitated(new_config, tiny_space, tiny_root, tmp_path):
-    """A detector labels its views and stores its maps; a training imitates them, and its loss falls."""
-    subnet, stored = str(tiny_space.smallest(96)), tmp_path / "stored"
+@pytest.mark.parametrize("student_px", [96, 64])
+def test_features_of_a_run_folder_are_imitated(new_config, tiny_space, tiny_root, tmp_path, student_px):
+    """A detector labels its views and stores its maps; a training of any input imitates them, and its loss falls."""
+    stored = tmp_path / "stored"
     teacher, data = str(tmp_path / "teacher"), DataConfig(root=str(tiny_root))
-    train(new_config(Path(teacher), subnet=subnet, seed=3), progress=False)
-    views = {"views": 2, "augmentation": PLAIN, "features": FeatureConfig(sides=(6,), channels=8, resolution=96)}
+    train(new_config(Path(teacher), subnet=str(tiny_space.smallest(96)), seed=3), progress=False)
+    views = {"views": 2, "augmentation": PLAIN, "features": FeatureConfig(strides=(16,), channels=8)}
     label(LabelConfig(teacher=teacher, data=data, output=str(stored), report=False, **views), progress=False)
     config = new_config(
         tmp_path / "student",
-        subnet=subnet,
+        subnet=str(tiny_space.smallest(student_px)),
         augmentation=PLAIN,
         teacher=TeacherConfig(labels=str(stored), feature_weight=1.0),
         num_images=160,
