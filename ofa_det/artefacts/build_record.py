@@ -41,6 +41,11 @@ class BuildFolder:
         return self.root / "supernet"
 
     @property
+    def labels(self) -> Path:
+        """Folder of what a larger detector says of the training images."""
+        return self.root / "labels"
+
+    @property
     def submissions(self) -> Path:
         """Folder of the packages."""
         return self.root / "submissions"

@@ -63,8 +63,8 @@ class BuildConfig:
             packaged, and one that finds next to nothing is warned of.
         safety: standard errors of the predicted latency by which the files stay below their caps.
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
-        teacher: folder of `ofa-det label`, what a larger detector says of the training images; the supernet and the
-            detectors learn from it, its feature maps too.
+        teacher: larger detector that the supernet and the detectors learn from, its feature maps too where it has any:
+            an .onnx or .tflite file, a run folder, or a folder of `ofa-det label`, which has options for them.
         seed: of every stage.
         accelerator: torch device that trains: auto, cpu, cuda or cuda:N.
         recipe: configurations that the stages start from.

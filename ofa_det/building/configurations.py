@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ofa_det.arch.classes import ClassNumbering
 from ofa_det.artefacts.build_record import BuildFolder, cap_name
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.plan import Plan
+from ofa_det.building.teaching import Teaching, taught_by
 from ofa_det.evaluation.run import EvaluateConfig
 from ofa_det.export.config import ExportConfig
 from ofa_det.latency.latencies import Precision
 from ofa_det.latency.measure import MeasureLatencyConfig
 from ofa_det.search.config import SearchConfig
 from ofa_det.submission.config import PackageConfig
-from ofa_det.teachers.feature_file import FEATURES_FOLDER
 from ofa_det.training.config import TrainConfig
-
-FEATURE_WEIGHT = 6.0
-"""Of the imitation of a teacher's feature maps, see docs/results.md, "Distillation"."""
 
 _VALIDATIONS = 3
 
@@ -82,7 +78,7 @@ def supernet_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> Tra
         pretrained=plan.pretrained,
     )
     timed = config.hours is not None or config.supernet_images is not None
-    return _trained(config, changed, plan.spending.supernet_images if timed else None)
+    return _trained(config, changed, plan.spending.supernet_images if timed else None, plan.teaching)
 
 
 def search_config(config: BuildConfig, plan: Plan, folder: BuildFolder) -> SearchConfig:
@@ -134,7 +130,7 @@ def detector_config(
             space=plan.space,
             pretrained=plan.pretrained,
         )
-    return _trained(config, recipe, images)
+    return _trained(config, recipe, images, plan.teaching)
 
 
 def export_config(config: BuildConfig, folder: BuildFolder, cap_ms: float, *, trained_ms: float) -> ExportConfig:
@@ -187,20 +183,17 @@ def search_recipe(config: BuildConfig) -> SearchConfig:
     return read_config(SearchConfig, recipe_file("search", config.recipe.search), data=config.data)
 
 
-def _trained(config: BuildConfig, recipe: TrainConfig, images: int | None) -> TrainConfig:
+def _trained(config: BuildConfig, recipe: TrainConfig, images: int | None, teaching: Teaching | None) -> TrainConfig:
     """A training with the length, seed and teacher of the build."""
-    schedule, validate_every, teacher = recipe.schedule, recipe.validate_every, recipe.teacher
+    schedule, validate_every = recipe.schedule, recipe.validate_every
     if images is not None:
         warmup = min(schedule.warmup_images, images // 4)
         schedule = replace(schedule, num_images=images, warmup_images=warmup)
         validate_every = max(validate_every, images // _VALIDATIONS)
-    if config.teacher is not None:
-        weight = FEATURE_WEIGHT if (Path(config.teacher) / FEATURES_FOLDER).is_dir() else 0.0
-        teacher = replace(teacher, labels=config.teacher, feature_weight=weight)
     return replace(
         recipe,
         schedule=schedule,
-        teacher=teacher,
+        teacher=taught_by(teaching, recipe.teacher),
         validate_every=validate_every,
         seed=config.seed,
         accelerator=config.accelerator,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ofa_det.building.choices import Spending
+from ofa_det.building.teaching import Teaching
 from ofa_det.building.trainings import Trainings
 
 
@@ -24,6 +25,7 @@ class Plan:
         supernet_speed: measured, in images per second; None where nothing was timed.
         file_s: expected time for each file behind its training.
         notes: what was chosen and why.
+        teaching: by a larger detector; None without one.
     """
 
     SCHEMA_VERSION: ClassVar[int] = 1
@@ -37,3 +39,4 @@ class Plan:
     supernet_speed: float | None
     file_s: float
     notes: tuple[str, ...]
+    teaching: Teaching | None = None

@@ -27,6 +27,7 @@ from ofa_det.building.choices import (
 from ofa_det.building.config import BuildConfig
 from ofa_det.building.configurations import recipe_file, search_recipe, supernet_config, target
 from ofa_det.building.plan import Plan
+from ofa_det.building.teaching import plan_teaching
 from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.anchors import fit_space
 from ofa_det.data.coco_dataset import CocoDataset
@@ -35,9 +36,11 @@ from ofa_det.latency.model import latency_model, shipped_work
 from ofa_det.models.published_weights import EFFICIENTNET_LITE0, read_efficientnet_lite0
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.speed import training_speed
-from ofa_det.training.teaching import open_taught
 
 SPACE_FILE = "space.yaml"
+LABELS = "labels"
+"""Stage in which a larger detector labels the training images."""
+
 _UNTIMED_SPEED = 10.0
 """Images per second that a display reckons a supernet with until its training tells its own."""
 
@@ -75,11 +78,9 @@ def make_plan(config: BuildConfig, folder: BuildFolder) -> Plan:
         file_s=file_seconds(validation_images),
         notes=(),
     )
-    if config.teacher is not None:
-        for name in (trainings.supernet, trainings.finetune) if elastic else (trainings.single,):
-            taught = read_config(TrainConfig, recipe_file("train", name), data=config.data)
-            open_taught(replace(taught.teacher, labels=config.teacher), taught.augmentation, dataset)
-        notes.append(f"taught by the labels in {config.teacher}")
+    names = (trainings.supernet, trainings.finetune) if elastic else (trainings.single,)
+    taught = [read_config(TrainConfig, recipe_file("train", name), data=config.data) for name in names]
+    plan = replace(plan, teaching=plan_teaching(config, taught, space, dataset, folder, notes))
     if elastic:
         plan = _with_lengths(config, plan, recipe, dataset, folder, notes)
     return replace(plan, notes=tuple(notes))
@@ -91,6 +92,8 @@ def expected_seconds(config: BuildConfig, plan: Plan) -> dict[str, float]:
     The trainings of detectors are 0 where their lengths are what will be left of the build's time.
     """
     expected: dict[str, float] = {}
+    if plan.teaching is not None and plan.teaching.teacher is not None:
+        expected[LABELS] = plan.teaching.seconds
     if plan.elastic:
         expected["supernet"] = plan.spending.supernet_s
         expected["search"] = plan.spending.search_s
@@ -213,10 +216,11 @@ def _with_lengths(
     plan = replace(plan, spending=spending)
     if config.hours is None:
         return plan
-    training = supernet_config(config, plan, folder)
+    # A teacher's labels are not there yet, and hardly slow it.
+    training = supernet_config(config, replace(plan, teaching=None), folder)
     speed = round(training_speed(training), 2)
     found = spend(
-        3600 * config.hours,
+        3600 * config.hours - (plan.teaching.seconds if plan.teaching else 0),
         speed=speed,
         num_caps=len(config.caps_ms),
         training_images=len(dataset),

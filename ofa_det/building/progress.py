@@ -255,6 +255,16 @@ def watch_search(evaluations_file: Path, most_subnets: int) -> Watch:
     return watch
 
 
+def watch_labels(folder: Path, total: int) -> Watch:
+    """Follows a labelling by the parts that it leaves, of boxes and then of feature maps."""
+
+    def watch() -> Reached | None:
+        done = sum(1 for _ in folder.glob("*/*.safetensors"))
+        return Reached(done=done, total=total, text=f"{done} of {total} parts") if done else None
+
+    return watch
+
+
 def _entries(path: Path) -> Iterator[dict[str, float]]:
     """Objects of a file of JSON lines that is being written; a last line in the making is left out."""
     if not path.is_file():

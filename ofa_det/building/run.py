@@ -39,9 +39,10 @@ from ofa_det.building.configurations import (
 )
 from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
 from ofa_det.building.plan import Plan
-from ofa_det.building.planning import expected_seconds, make_plan
-from ofa_det.building.progress import BuildProgress, watch_search, watch_training
+from ofa_det.building.planning import LABELS, expected_seconds, make_plan
+from ofa_det.building.progress import BuildProgress, watch_labels, watch_search, watch_training
 from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
+from ofa_det.building.teaching import Teaching, label_config
 from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.inspection import InspectConfig
 from ofa_det.data.splits import open_split
@@ -53,6 +54,10 @@ from ofa_det.report.run import ReportConfig, report
 from ofa_det.search.config import SearchConfig
 from ofa_det.search.run import search
 from ofa_det.submission.packaging import package, package_title
+from ofa_det.teachers.config import LabelConfig
+from ofa_det.teachers.label_file import LABELS_NAME
+from ofa_det.teachers.labelling import SHARD_IMAGES
+from ofa_det.teachers.run import label
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import METRICS_FILE
 from ofa_det.training.run import train
@@ -121,6 +126,8 @@ class _Build:
         config, folder, stages = self.config, self.folder, self.stages
         self._inspect()
         plan = self._plan()
+        if plan.teaching is not None and plan.teaching.teacher is not None:
+            self._label(plan, plan.teaching)
         if plan.elastic:
             self._supernet(plan)
             self._search(plan)
@@ -162,6 +169,25 @@ class _Build:
         for note in plan.notes:
             self.progress.tell(f"  {note}")
         return plan
+
+    def _label(self, plan: Plan, teaching: Teaching) -> None:
+        first = plan.trainings.supernet if plan.elastic else plan.trainings.single
+        recipe = read_config(TrainConfig, recipe_file("train", first), data=self.config.data)
+        options = label_config(self.config, teaching, recipe.augmentation)
+        shards = -(-len(open_split(options.data, "train")) // SHARD_IMAGES)
+        self.stages.run_config(
+            LABELS,
+            "label",
+            options,
+            self._labelled,
+            writes=[self.folder.labels / LABELS_NAME],
+            watch=watch_labels(self.folder.labels, shards * (1 + teaching.imitated)),
+        )
+
+    def _labelled(self, options: LabelConfig) -> None:
+        ap = label(replace(options, resume=True), progress=False).manifest.ap
+        if ap is not None:
+            self.progress.tell(f"  {options.teacher} has AP {100 * ap:.1f} on the training images")
 
     def _supernet(self, plan: Plan) -> None:
         self._train("supernet", supernet_config(self.config, plan, self.folder))

@@ -179,10 +179,17 @@ def repeating_command(tool: str, config: Any, path: Path, folder: BuildFolder) -
         folder: of the build.
     """
     words = ["ofa-det", tool, "--config", shlex.quote(str(path))]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if not isinstance(value, str) or not Path(value).is_relative_to(folder.root):
-            continue
-        if not Path(value).is_relative_to(folder.configs):
-            words += [f"--{field.name}", f'"{AGAIN}/{folder.relative(Path(value))}"']
+    for name, text in _texts(config):
+        if Path(text).is_relative_to(folder.root) and not Path(text).is_relative_to(folder.configs):
+            words += [f"--{name}", f'"{AGAIN}/{folder.relative(Path(text))}"']
     return " ".join(words)
+
+
+def _texts(config: Any, section: str = "") -> Iterator[tuple[str, str]]:
+    """Options whose value is a text, by their names."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{section}{field.name}"
+        if isinstance(value, str):
+            yield name, value
+        elif dataclasses.is_dataclass(value):
+            yield from _texts(value, f"{name}.")

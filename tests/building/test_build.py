@@ -33,7 +33,7 @@ def tiny_build(root: Path, output: Path, **options) -> BuildConfig:
 
 def artefacts(folder: BuildFolder) -> dict[str, bytes]:
     """What has to be the same whatever happened on the way."""
-    paths = [folder.supernet / "model.safetensors"]
+    paths = [folder.labels / "teacher_labels.safetensors", folder.supernet / "model.safetensors"]
     for found in read_build(folder.root).detectors:
         cap = found.latency_cap_ms
         trained = folder.detector(found.training_cap_ms) / "model.safetensors"
@@ -43,10 +43,10 @@ def artefacts(folder: BuildFolder) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def built(tiny_root, tmp_path_factory) -> BuildFolder:
-    """An uninterrupted build."""
+def built(tiny_root, teacher, tmp_path_factory) -> BuildFolder:
+    """An uninterrupted build with a teacher."""
     folder = BuildFolder(tmp_path_factory.mktemp("built") / "x")
-    build(tiny_build(tiny_root, folder.root), progress=False)
+    build(tiny_build(tiny_root, folder.root, teacher=teacher), progress=False)
     return folder
 
 
@@ -63,7 +63,7 @@ def test_every_cap_gets_a_file_that_keeps_it_and_a_page(built):
         assert found.bytes == (built.root / found.model).stat().st_size
         assert (built.root / found.submission / "MODEL_CARD.md").is_file()
     assert "Detectors under 22 ms and 30 ms" in (built.root / "report.html").read_text()
-    assert [entry.name for entry in record.stages][:4] == ["inspection", "plan", "supernet", "search"]
+    assert [entry.name for entry in record.stages][:5] == ["inspection", "plan", "labels", "supernet", "search"]
     warned = [warning for entry in record.stages for warning in entry.warnings]
     assert any(" finds next to nothing, AP 0." in warning for warning in warned)
 
@@ -83,7 +83,7 @@ def test_a_stage_can_be_repeated_by_its_command(built, tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.tflite
 @pytest.mark.timeout(1800)
-def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(built, tiny_root, tmp_path):
+def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(built, tiny_root, teacher, tmp_path):
     folder = BuildFolder(tmp_path / "x")
     lengths = [f"--{name}={value}" for name, value in LENGTHS.items()]
     caps = [f"--latency_cap_ms={cap}" for cap in CAPS_MS]
@@ -98,7 +98,7 @@ def test_a_build_that_is_killed_again_and_again_ends_with_the_same_bytes(built, 
         *caps,
         *lengths,
     ]
-    command += ["--resolutions=[160]", "--least_ap=0", "--output", str(folder.root), "--resume"]
+    command += [f"--teacher={teacher}", "--resolutions=[160]", "--least_ap=0", "--output", str(folder.root), "--resume"]
     rng, kills = random.Random(0), 0
     for _ in range(40):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -9,7 +9,6 @@ from ofa_det.artefacts.records import to_yaml
 from ofa_det.building.choices import Spending
 from ofa_det.building.config import BuildConfig, RecipeConfig
 from ofa_det.building.configurations import (
-    FEATURE_WEIGHT,
     Target,
     detector_config,
     export_config,
@@ -18,11 +17,12 @@ from ofa_det.building.configurations import (
     target,
 )
 from ofa_det.building.plan import Plan
-from ofa_det.building.planning import make_plan
+from ofa_det.building.teaching import FEATURE_WEIGHT, Teaching
 from ofa_det.building.trainings import SHIPPED
 from ofa_det.data.splits import DataConfig
 from ofa_det.export.config import ExportConfig
 from ofa_det.search.config import SearchConfig
+from ofa_det.teachers.feature_file import FeatureConfig
 
 DATA = DataConfig(root="DATA")
 PLAN = Plan(
@@ -43,7 +43,6 @@ def new_build(
     *,
     search: SearchConfig | None = None,
     export: ExportConfig | None = None,
-    teacher: str | None = None,
 ) -> BuildConfig:
     """A build by recipes of its own."""
     files = {}
@@ -52,7 +51,7 @@ def new_build(
             files[name] = str(tmp_path / f"{name}.yaml")
             Path(files[name]).write_text(to_yaml(config))
     recipe = RecipeConfig(**files)
-    return BuildConfig(data=DATA, latency_cap_ms=(40.0,), output=str(tmp_path), teacher=teacher, recipe=recipe)
+    return BuildConfig(data=DATA, latency_cap_ms=(40.0,), output=str(tmp_path), recipe=recipe)
 
 
 @pytest.fixture
@@ -77,22 +76,17 @@ def test_what_is_searched_is_what_ships(search: SearchConfig, export: ExportConf
     assert (exporting.device, exporting.runtime, exporting.classes) == (asked.device, asked.runtime, asked.classes)
 
 
-def test_labels_of_a_larger_detector_teach_supernet_and_detectors(tmp_path: Path) -> None:
-    labels, folder = tmp_path / "labels", BuildFolder(tmp_path)
-    labels.mkdir()
-    config = new_build(tmp_path, teacher=str(labels))
-    supernet = supernet_config(config, PLAN, folder)
-    assert (supernet.teacher.labels, supernet.teacher.feature_weight) == (str(labels), 0.0)
-    (labels / "features").mkdir()
-    single = replace(PLAN, elastic=False, whole={"40ms": "r224 k3e1 k3e3 k3e3 k3e3.k3e3 k3e3.k3e3 k3e3.k3e3 k3e3"})
-    detector = detector_config(config, single, folder, 40.0, None)
-    assert (detector.teacher.labels, detector.teacher.feature_weight) == (str(labels), FEATURE_WEIGHT)
-
-
-def test_labels_that_are_not_there_are_missed_before_anything_trains(tiny_root: Path, tmp_path: Path) -> None:
-    config = replace(new_build(tmp_path, teacher="nowhere"), data=DataConfig(root=str(tiny_root)))
-    with pytest.raises(FileNotFoundError, match="expected a teacher's labels, found nothing at nowhere"):
-        make_plan(config, BuildFolder(tmp_path))
+def test_a_larger_detector_teaches_supernet_and_detectors(tmp_path: Path) -> None:
+    teaching = Teaching(labels="LABELS", teacher=None, views=0, features=FeatureConfig(), imitated=True, seconds=0.0)
+    config, folder = new_build(tmp_path), BuildFolder(tmp_path)
+    subnet = "r224 k3e1 k3e3 k3e3 k3e3.k3e3 k3e3.k3e3 k3e3.k3e3 k3e3"
+    single = replace(PLAN, elastic=False, whole={"40ms": subnet}, teaching=teaching)
+    trainings = (
+        supernet_config(config, replace(PLAN, teaching=teaching), folder),
+        detector_config(config, single, folder, 40.0, None),
+    )
+    for training in trainings:
+        assert (training.teacher.labels, training.teacher.feature_weight) == ("LABELS", FEATURE_WEIGHT)
 
 
 def test_a_runtime_is_of_its_phone(search: SearchConfig, export: ExportConfig, tmp_path: Path) -> None:

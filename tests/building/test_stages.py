@@ -3,13 +3,14 @@ import json
 import logging
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.ledger import Ledger
-from ofa_det.building.progress import BuildProgress, Pace, Reached, clock, watch_search, watch_training
+from ofa_det.building.progress import BuildProgress, Pace, Reached, clock, watch_labels, watch_search, watch_training
 from ofa_det.building.stages import Stages, repeating_command
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import training_loader
@@ -114,6 +115,10 @@ def test_a_command_repeats_a_stage_elsewhere(tmp_path):
     assert repeating_command("train", config, folder.configs / "d.yaml", folder) == (
         f'ofa-det train --config {tmp_path}/x/configs/d.yaml --output "$AGAIN/detector_37.5ms" '
         '--supernet "$AGAIN/supernet" --subnet "$AGAIN/search/subnet.json"'
+    )
+    taught = replace(config, teacher=replace(config.teacher, labels=str(folder.labels)))
+    assert repeating_command("train", taught, folder.configs / "d.yaml", folder).endswith(
+        ' --teacher.labels "$AGAIN/labels"'
     )
     # A space that the build wrote is one of its configurations, and stays where it is.
     whole = TrainConfig(data=DataConfig(root="DATA"), space=str(folder.configs / "space.yaml"), output="elsewhere")
@@ -231,3 +236,12 @@ def test_watchers_read_what_a_stage_writes_while_it_writes(tmp_path: Path):
     evaluations = tmp_path / "evaluations.jsonl"
     evaluations.write_text('{"schema_version": 2, "identity": {}}\n{"ap": 0.1}\n{"ap": 0.3}\n{"ap": 0.2}\n')
     assert watch_search(evaluations, 12)() == Reached(done=3, total=12, text="3 of about 12 subnets, AP 30.0")
+
+
+def test_a_labelling_is_followed_by_its_parts(tmp_path: Path):
+    watch = watch_labels(tmp_path, 4)
+    assert watch() is None
+    for name in ("shards/labels-0.safetensors", "shards/labels-1.safetensors", "features/features-0.safetensors"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert watch() == Reached(done=3, total=4, text="3 of 4 parts")

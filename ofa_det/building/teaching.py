@@ -1,0 +1,188 @@
+"""The larger detector that teaches a build: tried on a few images, then its labels are one of the stages."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.build_record import BuildFolder
+from ofa_det.building.config import BuildConfig
+from ofa_det.data.augmentation_config import AugmentationConfig
+from ofa_det.data.coco_dataset import CocoDataset
+from ofa_det.teachers.config import LabelConfig
+from ofa_det.teachers.feature_file import FEATURES_FOLDER, FeatureConfig
+from ofa_det.teachers.label_file import LABELS_NAME
+from ofa_det.teachers.run import label
+from ofa_det.teachers.views import geometry_of
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.teaching import TeacherConfig, open_taught
+
+FEATURE_WEIGHT = 6.0
+"""Of the imitation of feature maps, see docs/results.md, "Distillation"."""
+
+VIEWS, FEWEST_VIEWS = 6, 3
+"""Stored augmentations of an image: 6 in 10 epochs were as good as new ones in each."""
+
+TIME_SHARE = 0.2
+"""Of a build's time that a teacher's labels of views may take."""
+
+STRIDES, STORED_PX, CHANNELS = (8, 16, 32), 224, 32
+"""Feature maps: a level of stride 64 has too few cells to vary; the rest is what was measured."""
+
+TRIED_IMAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teaching:
+    """What a build learns from beside the annotations.
+
+    Args:
+        labels: folder of a teacher's labels of the training images.
+        teacher: that makes them in this build; None where they were made before.
+        views: stored augmentations of each image; 0 for the whole image alone.
+        features: maps that are stored with views.
+        imitated: whether there are maps beside the labels.
+        seconds: expected for the labels.
+    """
+
+    labels: str
+    teacher: str | None
+    views: int
+    features: FeatureConfig
+    imitated: bool
+    seconds: float
+
+
+def plan_teaching(
+    config: BuildConfig,
+    trainings: Sequence[TrainConfig],
+    space: SearchSpace,
+    dataset: CocoDataset,
+    folder: BuildFolder,
+    notes: list[str],
+) -> Teaching | None:
+    """How the teacher of a build teaches; it labels a few images for a trial.
+
+    Args:
+        config: of the build.
+        trainings: that will read the labels.
+        space: of the supernet.
+        dataset: the training images.
+        folder: of the build.
+        notes: gets what was chosen and why.
+
+    Raises:
+        FileNotFoundError: no such teacher or labels.
+        ValueError: not a teacher that can be run, no category in common with the data set, or labels of something else.
+    """
+    if config.teacher is None:
+        return None
+    made = Path(config.teacher)
+    if (made / LABELS_NAME).is_file():
+        for training in trainings:
+            open_taught(replace(training.teacher, labels=str(made)), training.augmentation, dataset)
+        notes.append(f"taught by the labels in {made}")
+        imitated = (made / FEATURES_FOLDER).is_dir()
+        return Teaching(
+            labels=str(made), teacher=None, views=0, features=FeatureConfig(), imitated=imitated, seconds=0.0
+        )
+    teaching = Teaching(
+        labels=str(folder.labels),
+        teacher=config.teacher,
+        views=VIEWS,
+        features=FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX),
+        imitated=True,
+        seconds=0.0,
+    )
+    found, why = teaching, _why_not_features(space, [training.augmentation for training in trainings])
+    if not why:
+        try:
+            found = _tried(config, teaching, trainings[0].augmentation, len(dataset))
+        except ValueError as error:
+            why = str(error)
+    if not why and config.hours is not None:
+        views = int(VIEWS * TIME_SHARE * 3600 * config.hours / found.seconds)
+        if views < FEWEST_VIEWS:
+            why = f"{FEWEST_VIEWS} views of each image would take too long"
+        elif views < VIEWS:
+            found = replace(found, views=views, seconds=found.seconds * views / VIEWS)
+    if why:
+        plain = replace(teaching, views=0, features=FeatureConfig(), imitated=False)
+        found = _tried(config, plain, trainings[0].augmentation, len(dataset))
+    how = f"and feature maps, in {found.views} views of each image" if found.imitated else f"alone: {why}"
+    notes.append(f"{config.teacher} teaches by its class scores {how}; labels take about {found.seconds / 60:.0f} min")
+    return found
+
+
+def label_config(config: BuildConfig, teaching: Teaching, augmentation: AugmentationConfig) -> LabelConfig:
+    """Labels of the training images by a teacher.
+
+    Args:
+        config: of the build.
+        teaching: with a teacher.
+        augmentation: of the trainings that read them.
+    """
+    assert teaching.teacher is not None
+    return LabelConfig(
+        teacher=teaching.teacher,
+        data=replace(config.data, holdout_fraction=0.0),
+        output=teaching.labels,
+        views=teaching.views,
+        augmentation=augmentation,
+        features=teaching.features,
+        seed=config.seed,
+        accelerator=config.accelerator,
+    )
+
+
+def taught_by(teaching: Teaching | None, teacher: TeacherConfig) -> TeacherConfig:
+    """What a training reads of a teacher."""
+    if teaching is None:
+        return teacher
+    return replace(teacher, labels=teaching.labels, feature_weight=FEATURE_WEIGHT if teaching.imitated else 0.0)
+
+
+def _why_not_features(space: SearchSpace, augmentations: Sequence[AugmentationConfig]) -> str:
+    if not {level.feature for level in space.levels} <= {node.name for node in space.neck}:
+        return "levels of the backbone itself have other channels in every subnet"
+    try:
+        for augmentation in augmentations:
+            if geometry_of(augmentation) != geometry_of(augmentations[0]):
+                return "supernet and detectors vary images in different ways"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _channels(space: SearchSpace) -> int:
+    return min([CHANNELS, *(node.width for node in space.neck if node.width)])
+
+
+def _tried(config: BuildConfig, teaching: Teaching, augmentation: AugmentationConfig, images: int) -> Teaching:
+    """With the time that labels of so many images are expected to take, by those of a few."""
+    whole = label_config(config, teaching, augmentation)
+    with tempfile.TemporaryDirectory() as output, _silent():
+        few = replace(whole.data, limit=TRIED_IMAGES)
+        summary = label(replace(whole, data=few, output=output, report=False), progress=False)
+    speed = summary.manifest.images_per_second
+    assert speed is not None, "nothing was labelled before"
+    # Views and their maps are passes of their own, and the report is of the whole images.
+    passes = 1 + teaching.imitated + (1 / teaching.views if teaching.views else 0)
+    return replace(teaching, seconds=round(passes * images / speed, 1))
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """What a trial tells is told when the labels are made."""
+    package = logging.getLogger("ofa_det")
+    level = package.level
+    package.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        package.setLevel(level)

@@ -1,0 +1,103 @@
+"""Whether a larger detector can teach a build, and what is asked of it."""
+
+from pathlib import Path
+
+import pytest
+
+from ofa_det.arch.space import SearchSpace
+from ofa_det.artefacts.build_record import BuildFolder
+from ofa_det.artefacts.configs import read_config
+from ofa_det.building.config import BuildConfig
+from ofa_det.building.teaching import FEATURE_WEIGHT, Teaching, label_config, plan_teaching, taught_by
+from ofa_det.data.splits import DataConfig, open_split
+from ofa_det.teachers.feature_file import FeatureConfig
+from ofa_det.teachers.run import label
+from ofa_det.training.config import TrainConfig
+from ofa_det.training.teaching import TeacherConfig
+
+
+def planned(root: Path, output: Path, space: SearchSpace, **options) -> tuple[Teaching | None, list[str]]:
+    data = DataConfig(root=str(root))
+    config = BuildConfig(data=data, latency_cap_ms=(40.0,), output=str(output), **options)
+    trainings = [read_config(TrainConfig, f"train/{name}", data=data) for name in ("small_data", "finetune")]
+    notes: list[str] = []
+    return plan_teaching(config, trainings, space, open_split(data, "train"), BuildFolder(output), notes), notes
+
+
+def test_nobody_teaches_without_a_teacher(tiny_root, tmp_path, necked_space):
+    assert planned(tiny_root, tmp_path, necked_space) == (None, [])
+    unchanged = TeacherConfig(class_share=0.25)
+    assert taught_by(None, unchanged) is unchanged
+
+
+def test_a_teacher_is_tried_and_labels_views_with_maps(tiny_root, tmp_path, necked_space, teacher, caplog):
+    teaching, (note,) = planned(tiny_root, tmp_path / "x", necked_space, teacher=teacher)
+    assert (teaching.teacher, teaching.labels, teaching.views) == (teacher, str(tmp_path / "x/labels"), 6)
+    assert teaching.features == FeatureConfig(strides=(8, 16, 32), channels=32, stored=224)
+    assert 0 < teaching.seconds < 60
+    assert note.startswith(
+        f"{teacher} teaches by its class scores and feature maps, in 6 views of each image; labels take"
+    )
+    assert not (tmp_path / "x").exists()
+    assert caplog.messages == []
+    read = taught_by(teaching, TeacherConfig())
+    assert (read.labels, read.feature_weight) == (teaching.labels, FEATURE_WEIGHT)
+
+
+def test_labels_that_were_made_before_are_taken_as_they_are(tiny_root, tmp_path, necked_space, teacher):
+    config = BuildConfig(data=DataConfig(root=str(tiny_root)), latency_cap_ms=(40.0,), seed=3)
+    features = FeatureConfig(strides=(16,), channels=4)
+    augmentation = read_config(TrainConfig, "train/small_data").augmentation
+    made = Teaching(
+        labels=str(tmp_path / "made"), teacher=teacher, views=2, features=features, imitated=True, seconds=1.0
+    )
+    options = label_config(config, made, augmentation)
+    assert (options.seed, options.views, options.features) == (3, 2, features)
+    label(options, progress=False)
+    teaching, notes = planned(tiny_root, tmp_path / "x", necked_space, teacher=made.labels)
+    assert (teaching.labels, teaching.teacher, teaching.imitated, teaching.seconds) == (made.labels, None, True, 0.0)
+    assert notes == [f"taught by the labels in {made.labels}"]
+
+
+def test_levels_of_the_backbone_learn_class_scores_alone(tiny_root, tiny_space, tmp_path, teacher):
+    teaching, (note,) = planned(tiny_root, tmp_path, tiny_space, teacher=teacher)
+    assert (teaching.views, teaching.features, teaching.imitated) == (0, FeatureConfig(), False)
+    assert "teaches by its class scores alone: levels of the backbone itself" in note
+    assert taught_by(teaching, TeacherConfig()).feature_weight == 0.0
+
+
+@pytest.mark.parametrize(
+    ("speed", "views", "words"),
+    [
+        (1.0, 6, "in 6 views"),
+        (1 / 40, 4, "in 4 views"),
+        (1 / 100, 0, "alone: 3 views of each image would take too long"),
+    ],
+)
+def test_labels_of_views_take_a_fifth_of_the_time_at_most(
+    tiny_root, tmp_path, necked_space, teacher, monkeypatch, speed, views, words
+):
+    """Twelve images at so many a second: 26 s, or 1,040 of the 720 of an hour."""
+
+    class Summary:
+        class manifest:  # noqa: N801
+            images_per_second = speed
+
+    monkeypatch.setattr("ofa_det.building.teaching.label", lambda config, progress: Summary)
+    teaching, (note,) = planned(tiny_root, tmp_path, necked_space, teacher=teacher, hours=1.0)
+    assert teaching.views == views
+    assert words in note
+    passes = 2 + 1 / 6 if views else 1
+    assert teaching.seconds == pytest.approx(12 / speed * passes * (views or 6) / 6, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("nowhere.onnx", FileNotFoundError, "found nothing at nowhere.onnx"),
+        (".", FileNotFoundError, "expected a run folder"),
+    ],
+)
+def test_what_cannot_teach_is_said_before_anything_trains(tiny_root, tmp_path, necked_space, given, error, words):
+    with pytest.raises(error, match=words):
+        planned(tiny_root, tmp_path, necked_space, teacher=given)
