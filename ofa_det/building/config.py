@@ -65,6 +65,7 @@ class BuildConfig:
         device: phone that the latency is of: pixel2, or a latency_table.json of calibrate_latency.
         teacher: larger detector that the supernet and the detectors learn from, its feature maps too where it has any:
             an .onnx or .tflite file, a run folder, or a folder of `ofa-det label`, which has options for them.
+        teacher_licence: of its weights, for the model cards.
         seed: of every stage.
         accelerator: torch device that trains: auto, cpu, cuda or cuda:N.
         recipe: configurations that the stages start from.
@@ -87,6 +88,7 @@ class BuildConfig:
     safety: float = 1.0
     device: str = "pixel2"
     teacher: str | None = None
+    teacher_licence: str = ""
     seed: int = 0
     accelerator: str = "auto"
     recipe: RecipeConfig = field(default_factory=RecipeConfig)

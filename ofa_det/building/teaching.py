@@ -132,6 +132,7 @@ def label_config(config: BuildConfig, teaching: Teaching, augmentation: Augmenta
         teacher=teaching.teacher,
         data=replace(config.data, holdout_fraction=0.0),
         output=teaching.labels,
+        licence=config.teacher_licence,
         views=teaching.views,
         augmentation=augmentation,
         features=teaching.features,

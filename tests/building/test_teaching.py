@@ -45,14 +45,15 @@ def test_a_teacher_is_tried_and_labels_views_with_maps(tiny_root, tmp_path, neck
 
 
 def test_labels_that_were_made_before_are_taken_as_they_are(tiny_root, tmp_path, necked_space, teacher):
-    config = BuildConfig(data=DataConfig(root=str(tiny_root)), latency_cap_ms=(40.0,), seed=3)
+    data = DataConfig(root=str(tiny_root))
+    config = BuildConfig(data=data, latency_cap_ms=(40.0,), seed=3, teacher_licence="MIT")
     features = FeatureConfig(strides=(16,), channels=4)
     augmentation = read_config(TrainConfig, "train/small_data").augmentation
     made = Teaching(
         labels=str(tmp_path / "made"), teacher=teacher, views=2, features=features, imitated=True, seconds=1.0
     )
     options = label_config(config, made, augmentation)
-    assert (options.seed, options.views, options.features) == (3, 2, features)
+    assert (options.seed, options.views, options.features, options.licence) == (3, 2, features, "MIT")
     label(options, progress=False)
     teaching, notes = planned(tiny_root, tmp_path / "x", necked_space, teacher=made.labels)
     assert (teaching.labels, teaching.teacher, teaching.imitated, teaching.seconds) == (made.labels, None, True, 0.0)
