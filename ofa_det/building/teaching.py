@@ -25,8 +25,11 @@ from ofa_det.training.teaching import TeacherConfig, open_taught
 FEATURE_WEIGHT = 6.0
 """Of the imitation of feature maps, see docs/results.md, "Distillation"."""
 
-VIEWS, FEWEST_VIEWS = 6, 3
-"""Stored augmentations of an image: 6 in 10 epochs were as good as new ones in each."""
+VIEWS, MOST_VIEWS, FEWEST_VIEWS, VIEWS_IN_ALL = 6, 24, 3, 12_000
+"""Stored augmentations of an image: 6 of each of 2,016 images were as good for 10 epochs as new ones.
+
+Fewer images, which more epochs see, get more, up to so many in all; time may leave fewer.
+"""
 
 TIME_SHARE = 0.2
 """Of a build's time that a teacher's labels of views may take."""
@@ -94,7 +97,7 @@ def plan_teaching(
     teaching = Teaching(
         labels=str(folder.labels),
         teacher=config.teacher,
-        views=VIEWS,
+        views=max(VIEWS, min(MOST_VIEWS, VIEWS_IN_ALL // len(dataset))),
         features=FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX),
         imitated=True,
         seconds=0.0,
@@ -106,11 +109,11 @@ def plan_teaching(
         except ValueError as error:
             why = str(error)
     if not why and config.hours is not None:
-        views = int(VIEWS * TIME_SHARE * 3600 * config.hours / found.seconds)
+        views = int(found.views * TIME_SHARE * 3600 * config.hours / found.seconds)
         if views < FEWEST_VIEWS:
             why = f"{FEWEST_VIEWS} views of each image would take too long"
-        elif views < VIEWS:
-            found = replace(found, views=views, seconds=found.seconds * views / VIEWS)
+        elif views < found.views:
+            found = replace(found, views=views, seconds=found.seconds * views / found.views)
     if why:
         plain = replace(teaching, views=0, features=FeatureConfig(), imitated=False)
         found = _tried(config, plain, trainings[0].augmentation, len(dataset))

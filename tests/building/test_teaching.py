@@ -32,11 +32,11 @@ def test_nobody_teaches_without_a_teacher(tiny_root, tmp_path, necked_space):
 
 def test_a_teacher_is_tried_and_labels_views_with_maps(tiny_root, tmp_path, necked_space, teacher, caplog):
     teaching, (note,) = planned(tiny_root, tmp_path / "x", necked_space, teacher=teacher)
-    assert (teaching.teacher, teaching.labels, teaching.views) == (teacher, str(tmp_path / "x/labels"), 6)
+    assert (teaching.teacher, teaching.labels, teaching.views) == (teacher, str(tmp_path / "x/labels"), 24)
     assert teaching.features == FeatureConfig(strides=(8, 16, 32), channels=32, stored=224)
     assert 0 < teaching.seconds < 60
     assert note.startswith(
-        f"{teacher} teaches by its class scores and feature maps, in 6 views of each image; labels take"
+        f"{teacher} teaches by its class scores and feature maps, in 24 views of each image; labels take"
     )
     assert not (tmp_path / "x").exists()
     assert caplog.messages == []
@@ -70,15 +70,15 @@ def test_levels_of_the_backbone_learn_class_scores_alone(tiny_root, tiny_space, 
 @pytest.mark.parametrize(
     ("speed", "views", "words"),
     [
-        (1.0, 6, "in 6 views"),
-        (1 / 40, 4, "in 4 views"),
-        (1 / 100, 0, "alone: 3 views of each image would take too long"),
+        (1.0, 24, "in 24 views"),
+        (1 / 40, 17, "in 17 views"),
+        (1 / 300, 0, "alone: 3 views of each image would take too long"),
     ],
 )
 def test_labels_of_views_take_a_fifth_of_the_time_at_most(
     tiny_root, tmp_path, necked_space, teacher, monkeypatch, speed, views, words
 ):
-    """Twelve images at so many a second: 26 s, or 1,040 of the 720 of an hour."""
+    """Twelve images at so many a second: 24 s, or 980 of the 720 of an hour."""
 
     class Summary:
         class manifest:  # noqa: N801
@@ -88,8 +88,8 @@ def test_labels_of_views_take_a_fifth_of_the_time_at_most(
     teaching, (note,) = planned(tiny_root, tmp_path, necked_space, teacher=teacher, hours=1.0)
     assert teaching.views == views
     assert words in note
-    passes = 2 + 1 / 6 if views else 1
-    assert teaching.seconds == pytest.approx(12 / speed * passes * (views or 6) / 6, rel=0.01)
+    passes = 2 + 1 / 24 if views else 1
+    assert teaching.seconds == pytest.approx(12 / speed * passes * (views or 24) / 24, rel=0.01)
 
 
 @pytest.mark.parametrize(
