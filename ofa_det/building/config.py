@@ -107,6 +107,8 @@ class BuildConfig:
                 raise ValueError(f"expected {name} >= {least}, found {value}")
         if self.resolutions is not None and (not self.resolutions or min(self.resolutions) < 32):
             raise ValueError(f"expected resolutions of at least 32 px, found {list(self.resolutions)}")
+        if self.teacher_licence and self.teacher is None:
+            raise ValueError(f"expected --teacher with --teacher_licence {self.teacher_licence!r}, found none")
         checked_safety(self.safety)
 
     @property

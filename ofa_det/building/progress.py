@@ -256,7 +256,7 @@ def watch_search(evaluations_file: Path, most_subnets: int) -> Watch:
 
 
 def watch_labels(folder: Path, total: int) -> Watch:
-    """Follows a labelling by the parts that it leaves, of boxes and then of feature maps."""
+    """Follows a labelling by the parts that it leaves: boxes, feature maps, boxes of whole images for the report."""
 
     def watch() -> Reached | None:
         done = sum(1 for _ in folder.glob("*/*.safetensors"))

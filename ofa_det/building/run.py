@@ -55,6 +55,7 @@ from ofa_det.search.config import SearchConfig
 from ofa_det.search.run import search
 from ofa_det.submission.packaging import package, package_title
 from ofa_det.teachers.config import LabelConfig
+from ofa_det.teachers.feature_file import FEATURES_FOLDER, HEADER_NAME
 from ofa_det.teachers.label_file import LABELS_NAME
 from ofa_det.teachers.labelling import SHARD_IMAGES
 from ofa_det.teachers.run import label
@@ -174,14 +175,15 @@ class _Build:
         first = plan.trainings.supernet if plan.elastic else plan.trainings.single
         recipe = read_config(TrainConfig, recipe_file("train", first), data=self.config.data)
         options = label_config(self.config, teaching, recipe.augmentation)
+        maps = [self.folder.labels / FEATURES_FOLDER / HEADER_NAME] if teaching.imitated else []
         shards = -(-len(open_split(options.data, "train")) // SHARD_IMAGES)
         self.stages.run_config(
             LABELS,
             "label",
             options,
             self._labelled,
-            writes=[self.folder.labels / LABELS_NAME],
-            watch=watch_labels(self.folder.labels, shards * (1 + teaching.imitated)),
+            writes=[self.folder.labels / LABELS_NAME, *maps],
+            watch=watch_labels(self.folder.labels, shards * (1 + teaching.imitated + bool(teaching.views))),
         )
 
     def _labelled(self, options: LabelConfig) -> None:

@@ -17,6 +17,7 @@ from ofa_det.artefacts.ledger import Ledger
 from ofa_det.artefacts.model_file import model_sha256
 from ofa_det.artefacts.records import to_yaml
 from ofa_det.building.progress import BuildProgress, Watch
+from ofa_det.training.config import TrainConfig
 
 LEDGER_FILE = "build.jsonl"
 COMMANDS_FILE = "commands.txt"
@@ -179,17 +180,12 @@ def repeating_command(tool: str, config: Any, path: Path, folder: BuildFolder) -
         folder: of the build.
     """
     words = ["ofa-det", tool, "--config", shlex.quote(str(path))]
-    for name, text in _texts(config):
-        if Path(text).is_relative_to(folder.root) and not Path(text).is_relative_to(folder.configs):
-            words += [f"--{name}", f'"{AGAIN}/{folder.relative(Path(text))}"']
+    options = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    if isinstance(config, TrainConfig):
+        options["teacher.labels"] = config.teacher.labels
+    for name, value in options.items():
+        if not isinstance(value, str) or not Path(value).is_relative_to(folder.root):
+            continue
+        if not Path(value).is_relative_to(folder.configs):
+            words += [f"--{name}", f'"{AGAIN}/{folder.relative(Path(value))}"']
     return " ".join(words)
-
-
-def _texts(config: Any, section: str = "") -> Iterator[tuple[str, str]]:
-    """Options whose value is a text, by their names."""
-    for field in dataclasses.fields(config):
-        value, name = getattr(config, field.name), f"{section}{field.name}"
-        if isinstance(value, str):
-            yield name, value
-        elif dataclasses.is_dataclass(value):
-            yield from _texts(value, f"{name}.")

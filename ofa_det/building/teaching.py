@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,8 +16,8 @@ from ofa_det.building.config import BuildConfig
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.teachers.config import LabelConfig
-from ofa_det.teachers.feature_file import FEATURES_FOLDER, FeatureConfig
-from ofa_det.teachers.label_file import LABELS_NAME
+from ofa_det.teachers.feature_file import FEATURES_FOLDER, HEADER_NAME, FeatureConfig, StoredFeatures
+from ofa_det.teachers.label_file import LABELS_NAME, TeacherLabels
 from ofa_det.teachers.run import label
 from ofa_det.teachers.views import geometry_of
 from ofa_det.training.config import TrainConfig
@@ -81,44 +82,78 @@ def plan_teaching(
 
     Raises:
         FileNotFoundError: no such teacher or labels.
-        ValueError: not a teacher that can be run, no category in common with the data set, or labels of something else.
+        ValueError: not a teacher that can be run, no category in common with the data set, labels of something else, or
+            too little time for them.
     """
     if config.teacher is None:
         return None
-    made = Path(config.teacher)
-    if (made / LABELS_NAME).is_file():
-        for training in trainings:
-            open_taught(replace(training.teacher, labels=str(made)), training.augmentation, dataset)
-        notes.append(f"taught by the labels in {made}")
-        imitated = (made / FEATURES_FOLDER).is_dir()
-        return Teaching(
-            labels=str(made), teacher=None, views=0, features=FeatureConfig(), imitated=imitated, seconds=0.0
-        )
+    if (Path(config.teacher) / LABELS_NAME).is_file():
+        return _made_before(config, Path(config.teacher), trainings, space, dataset, notes)
+    views = max(VIEWS, min(MOST_VIEWS, VIEWS_IN_ALL // len(dataset)))
+    features = FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX)
     teaching = Teaching(
-        labels=str(folder.labels),
-        teacher=config.teacher,
-        views=max(VIEWS, min(MOST_VIEWS, VIEWS_IN_ALL // len(dataset))),
-        features=FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX),
-        imitated=True,
-        seconds=0.0,
+        labels=str(folder.labels), teacher=config.teacher, views=views, features=features, imitated=True, seconds=0.0
     )
-    found, why = teaching, _why_not_features(space, [training.augmentation for training in trainings])
+    augmentation, left_s = trainings[0].augmentation, math.inf if config.hours is None else 3600 * config.hours
+    why = _why_not_features(space, [training.augmentation for training in trainings])
     if not why:
         try:
-            found = _tried(config, teaching, trainings[0].augmentation, len(dataset))
+            teaching = _tried(config, teaching, augmentation, len(dataset))
         except ValueError as error:
             why = str(error)
-    if not why and config.hours is not None:
-        views = int(found.views * TIME_SHARE * 3600 * config.hours / found.seconds)
-        if views < FEWEST_VIEWS:
-            why = f"{FEWEST_VIEWS} views of each image would take too long"
-        elif views < found.views:
-            found = replace(found, views=views, seconds=found.seconds * views / found.views)
+    if not why and teaching.seconds > TIME_SHARE * left_s:
+        views = int(views * TIME_SHARE * left_s / teaching.seconds)
+        teaching = replace(teaching, views=views, seconds=teaching.seconds * views / teaching.views)
+        why = f"{FEWEST_VIEWS} views of each image would take too long" if views < FEWEST_VIEWS else ""
     if why:
-        plain = replace(teaching, views=0, features=FeatureConfig(), imitated=False)
-        found = _tried(config, plain, trainings[0].augmentation, len(dataset))
-    how = f"and feature maps, in {found.views} views of each image" if found.imitated else f"alone: {why}"
-    notes.append(f"{config.teacher} teaches by its class scores {how}; labels take about {found.seconds / 60:.0f} min")
+        teaching = replace(teaching, views=0, features=FeatureConfig(), imitated=False)
+        try:
+            teaching = _tried(config, teaching, augmentation, len(dataset))
+        except ValueError as error:
+            mend = "where that takes options, label with `ofa-det label` and pass its folder as --teacher"
+            raise ValueError(f"{error}; {mend}") from error
+    if teaching.seconds > left_s / 2:
+        raise ValueError(
+            f"expected labels of {config.teacher} within half of --hours {config.hours:g}, found about "
+            f"{teaching.seconds / 60:.0f} min; give it more, or label with `ofa-det label` and pass its folder"
+        )
+    cells = sum(teaching.features.side(stride) ** 2 for stride in teaching.features.strides)
+    room = len(dataset) * teaching.views * teaching.features.channels * cells
+    maps = f"and feature maps, in {teaching.views} views of each image, {room / 1e9:.1f} GB"
+    notes.append(
+        f"{config.teacher} teaches by its class scores {f'alone: {why}' if why else maps}; labels take about "
+        f"{teaching.seconds / 60:.0f} min"
+    )
+    return teaching
+
+
+def _made_before(
+    config: BuildConfig,
+    labels: Path,
+    trainings: Sequence[TrainConfig],
+    space: SearchSpace,
+    dataset: CocoDataset,
+    notes: list[str],
+) -> Teaching:
+    """A folder of labels, read for a trial as trainings will read it."""
+    if config.teacher_licence:
+        raise ValueError(
+            f"expected no --teacher_licence with labels, which state their own, found {config.teacher_licence!r}"
+        )
+    why = "there are no maps"
+    if (labels / FEATURES_FOLDER / HEADER_NAME).is_file():
+        why = _why_not_levels(space)
+    found = Teaching(labels=str(labels), teacher=None, views=0, features=FeatureConfig(), imitated=not why, seconds=0.0)
+    for training in trainings:
+        open_taught(taught_by(found, training.teacher), training.augmentation, dataset)
+    if found.imitated:
+        stored = StoredFeatures.read(labels, TeacherLabels.read(labels).header).header.features
+        if stored.channels > (most := _channels(space)):
+            raise ValueError(
+                f"expected at most {most} channels of the maps in {labels}, as the levels have, found "
+                f"{stored.channels}; label with fewer --features.channels"
+            )
+    notes.append(f"the labels in {labels} teach by class scores {'alone: ' + why if why else 'and feature maps'}")
     return found
 
 
@@ -152,15 +187,18 @@ def taught_by(teaching: Teaching | None, teacher: TeacherConfig) -> TeacherConfi
 
 
 def _why_not_features(space: SearchSpace, augmentations: Sequence[AugmentationConfig]) -> str:
-    if not {level.feature for level in space.levels} <= {node.name for node in space.neck}:
-        return "levels of the backbone itself have other channels in every subnet"
     try:
         for augmentation in augmentations:
             if geometry_of(augmentation) != geometry_of(augmentations[0]):
                 return "supernet and detectors vary images in different ways"
     except ValueError as error:
         return str(error)
-    return ""
+    return _why_not_levels(space)
+
+
+def _why_not_levels(space: SearchSpace) -> str:
+    of_neck = {level.feature for level in space.levels} <= {node.name for node in space.neck}
+    return "" if of_neck else "levels are the backbone's own, whose channels are no common ground"
 
 
 def _channels(space: SearchSpace) -> int:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+NEAR = 2**0.5
+"""Factor by which the strides of two maps may differ where one imitates the other."""
+
 _EPSILON = 1e-6
 
 

@@ -23,7 +23,7 @@ class LabelConfig:
         split: part of the data set; train, val, fit or holdout.
         images: folder of pictures without annotations, in the place of a data set; the labels then have the teacher's
             categories.
-        output: folder of teacher_labels.safetensors, labels.json and the report; outside the data set.
+        output: folder of teacher_labels.safetensors, labels.json and the report; outside the folder of images.
         decoder: of an ONNX file: name in configs/teachers or a YAML file of your own; auto takes the one that fits.
         labels: list of the teacher's class names, one a line, or coco80, coco90 or coco91; by default labels.txt beside
             the file, or COCO's for 80, 90 and 91 classes.

@@ -18,11 +18,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ofa_det.artefacts.files import write_atomically
-from ofa_det.artefacts.records import read_record, write_record
+from ofa_det.artefacts.records import check_identity, read_record, to_plain, write_record
 from ofa_det.teachers.label_file import LabelHeader
 
 FEATURES_FOLDER = "features"
-_HEADER_NAME = "features.json"
+ANY_PX = 416
+"""Side of what a teacher is shown that takes images of any size."""
+
+HEADER_NAME = "features.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,8 @@ class FeatureConfig:
         strides: of the maps, in pixels of the input to a cell; none stores none. A student's levels imitate those of
             their stride, whatever its input.
         channels: kept of each map, the principal components; at most the width of the student's levels.
-        resolution: side of what the teacher is shown, in pixels; by default what it takes, or was trained at.
+        resolution: side of what the teacher is shown, in pixels; by default what it takes, or was trained at, and 416
+            for one that takes any.
         stored: side of an input whose cells are stored, in pixels, for less room; by default resolution. At 224, stride
             8 has 28 x 28 cells.
     """
@@ -53,7 +57,7 @@ class FeatureConfig:
     def side(self, stride: int) -> int:
         """Cells along a side of a stored map."""
         pixels = self.stored or self.resolution
-        assert pixels is not None, "a teacher states the resolution where nobody does"
+        assert pixels is not None, "stated where a teacher is opened"
         return -(-pixels // stride)
 
 
@@ -101,11 +105,11 @@ class StoredFeatures:
             ValueError: features of other labels, or shards missing.
         """
         folder = (Path(labels) if Path(labels).is_dir() else Path(labels).parent) / FEATURES_FOLDER
-        if not (folder / _HEADER_NAME).is_file():
+        if not (folder / HEADER_NAME).is_file():
             raise FileNotFoundError(
                 f"expected a teacher's features in {folder}, found none; label with --views and --features.strides"
             )
-        header = read_record(folder / _HEADER_NAME, FeatureHeader)
+        header = read_record(folder / HEADER_NAME, FeatureHeader)
         if header.labels != expected:
             raise ValueError(f"expected features of the labels beside {folder}, found others; make both anew")
         found = cls(folder, header)
@@ -145,9 +149,20 @@ class StoredFeatures:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"expected features in {path}, found {error}; make them anew") from error
 
+    def check(self) -> None:
+        """Refuses features of something else in the folder.
+
+        Raises:
+            ValueError: naming the first difference.
+        """
+        path = self.folder / HEADER_NAME
+        if path.is_file():
+            found = to_plain(read_record(path, FeatureHeader))
+            check_identity(found, to_plain(self.header), where=str(path), mend="choose another --output")
+
     def write_header(self) -> None:
         """Says what the shards are of; they may still be missing."""
-        write_record(self.folder / _HEADER_NAME, self.header)
+        write_record(self.folder / HEADER_NAME, self.header)
 
     @staticmethod
     def write_shard(path: Path, maps: Mapping[int, NDArray[np.int8]]) -> None:

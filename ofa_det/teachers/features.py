@@ -1,4 +1,4 @@
-"""Stores a torch teacher's feature maps of the views that its labels are of."""
+"""Stores a teacher's feature maps of the views that its labels are of."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import spread
+from ofa_det.detection.imitation import NEAR
 from ofa_det.teachers.feature_file import FeatureConfig, FeatureHeader, StoredFeatures
 from ofa_det.teachers.image_folder import ImageSource
 from ofa_det.teachers.views import view_seed
@@ -26,9 +27,6 @@ _SAMPLED_IMAGES = 128
 """Images that the principal components are of, one view of each."""
 _DEVIATIONS = 4.0
 """Standard deviations of a channel that its byte reaches; more is clipped."""
-
-_NEAR = 2**0.5
-"""Factor by which a teacher's stride may differ from one that is asked for."""
 
 Maps = Mapping[int, NDArray[np.float32]]
 """Maps (B, C, side, side), by side or by stride."""
@@ -61,8 +59,6 @@ class _Projection:
     """
 
     def __init__(self, maps: NDArray[np.float32], channels: int) -> None:
-        if maps.shape[1] < channels:
-            raise ValueError(f"expected at most {maps.shape[1]} features.channels, found {channels}")
         cells = maps.transpose(0, 2, 3, 1).reshape(-1, maps.shape[1]).astype(np.float64)
         self._mean = cells.mean(axis=0)
         variances, axes = np.linalg.eigh(np.cov(cells, rowvar=False).reshape(len(self._mean), -1))
@@ -79,7 +75,7 @@ class _Projection:
 
 
 def store_features(
-    teacher: FeatureTeacher, source: ImageSource, store: StoredFeatures, *, batch_size: int, progress: bool = False
+    teacher: FeatureTeacher, store: StoredFeatures, source: ImageSource, *, batch_size: int, progress: bool = False
 ) -> None:
     """Writes the shards that are missing.
 
@@ -87,29 +83,29 @@ def store_features(
 
     Args:
         teacher: whose maps.
-        source: the images of the labels.
         store: where to, and of which views.
+        source: the images of the labels.
         batch_size: views that the teacher is given at once.
         progress: show a progress bar.
 
     Raises:
-        ValueError: the teacher has no map of a stride, or fewer channels than are wanted.
+        ValueError: the teacher has no map of a stride.
     """
-    store.write_header()
     views, wanted = _Views(source, store.header), store.header.features
     rows = iter(spread(len(source), _SAMPLED_IMAGES))
-    sampled = [views(index)[:1] for index in rows]
+    sampled = [views(index, 1) for index in rows]
     found = [maps_of(teacher, np.concatenate(group), wanted) for group in _groups(sampled, batch_size)]
     project = {
         stride: _Projection(np.concatenate([maps[stride] for maps in found]), wanted.channels)
         for stride in wanted.strides
     }
+    store.write_header()
     with tqdm(total=len(source), desc="features", unit="image", disable=not progress) as bar:
         for number, path in enumerate(store.shards):
             first = number * store.header.shard_images
             indices = range(first, min(first + store.header.shard_images, len(source)))
             if not path.is_file():
-                shard = [views(index) for index in indices]
+                shard = [views(index, store.header.labels.views) for index in indices]
                 store.write_shard(path, _shard(teacher, shard, wanted, project, batch_size))
             bar.update(len(indices))
 
@@ -125,10 +121,10 @@ class _Views:
         self._header = header
         self._augmenter = Augmenter(header.labels.augmentation or AugmentationConfig())
 
-    def __call__(self, index: int) -> NDArray[np.uint8]:
-        """(V, R, R, 3)."""
-        views, resolution = self._header.labels.views, self._header.features.resolution
-        assert resolution is not None, "stated by what opened the teacher"
+    def __call__(self, index: int, views: int) -> NDArray[np.uint8]:
+        """(views, R, R, 3), the first of an image."""
+        resolution = self._header.features.resolution
+        assert resolution is not None, "stated where a teacher is opened"
         try:
             image = self._source.image(index)
         except (ValueError, OSError):
@@ -177,11 +173,23 @@ def maps_of(
     found = {}
     for stride in wanted.strides:
         nearest = min(maps, key=lambda other: max(other / stride, stride / other))
-        if not 1 / _NEAR < nearest / stride < _NEAR:
+        if not 1 / NEAR < nearest / stride < NEAR:
             known = ", ".join(f"{other:g}" for other in sorted(maps))
             raise ValueError(f"expected features.strides of about those of the teacher, {known}, found {stride}")
         found[stride] = _resized(maps[nearest], wanted.side(stride))
     return found
+
+
+def check_maps(teacher: FeatureTeacher, wanted: FeatureConfig) -> None:
+    """Refuses what a teacher has not, by the maps of a black image.
+
+    Raises:
+        ValueError: the teacher has no map of about a stride, or fewer channels than are wanted.
+    """
+    assert wanted.resolution is not None, "stated where a teacher is opened"
+    maps = maps_of(teacher, np.zeros((1, wanted.resolution, wanted.resolution, 3), np.uint8), wanted)
+    if (most := min(one.shape[1] for one in maps.values())) < wanted.channels:
+        raise ValueError(f"expected at most {most} features.channels, found {wanted.channels}")
 
 
 def _resized(maps: NDArray[np.float32], side: int) -> NDArray[np.float32]:

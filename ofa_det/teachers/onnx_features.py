@@ -6,24 +6,24 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import and_, or_
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 
-def with_feature_maps(path: Path, size: tuple[int, int]) -> tuple[bytes, Mapping[int, str]]:
+def with_feature_maps(path: Path, images: tuple[int, ...]) -> tuple[bytes, Mapping[int, str]]:
     """The file with feature maps in the place of its outputs.
 
     Args:
-        path: of the file, whose first input are images.
-        size: (height, width) of the images, in pixels.
+        path: of the file, whose one input are images.
+        images: shape of what it is given, (3, H, W), (H, W, 3), or with a batch in front.
 
     Returns:
         The new file, and its outputs (B, C, side, side) by side.
 
     Raises:
-        ValueError: onnx is not installed, or no map is found.
+        ValueError: onnx is not installed, shapes that nothing tells, or no map is found.
     """
     try:
         import onnx
@@ -34,10 +34,13 @@ def with_feature_maps(path: Path, size: tuple[int, int]) -> tuple[bytes, Mapping
         ) from error
     try:
         model = onnx.load(path, load_external_data=False)
-        shaped = onnx.shape_inference.infer_shapes(_of_one_image(model, size))
+        shaped = onnx.shape_inference.infer_shapes(_of_shape(model, images), data_prop=True)
     except Exception as error:  # Of protobuf and of onnx, without a base class in common.
         raise ValueError(f"expected shapes of the layers in {path}, found {error}") from error
-    maps = feature_maps(shaped)
+    try:
+        maps = feature_maps(shaped)
+    except ValueError as error:
+        raise ValueError(f"{error} of {path}; label without --features, or simplify the file (onnxsim)") from error
     if not maps:
         raise ValueError(
             f"expected convolutions with square outputs in {path}, whose inputs are feature maps, found none"
@@ -55,55 +58,55 @@ def feature_maps(model: ModelProto) -> dict[int, str]:
     and boxes, of a head of single layers their input.
 
     Args:
-        model: with the shapes of its layers, for one image.
+        model: with the shapes of its layers.
 
     Returns:
-        Name of the map (1, C, side, side) by side.
+        Name of the map (B, C, side, side) by side.
+
+    Raises:
+        ValueError: a convolution whose output's shape is not known, so that it may be behind any other.
     """
-    values = (*model.graph.value_info, *model.graph.output)
-    sides = {value.name: _square_side(value.type.tensor_type.shape.dim) for value in values}
+    shapes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+        for value in (*model.graph.value_info, *model.graph.output)
+    }
     producer: dict[str, int] = {}
     # Bit i of a node's ancestors is node i; a file has its nodes in an order in which they can run.
     ancestors: list[int] = []
     side_of: list[int | None] = []
+    convolutions: list[int] = []
     followed = 0
     for number, node in enumerate(model.graph.node):
         before = [producer[name] for name in node.input if name in producer]
         ancestors.append(reduce(or_, (ancestors[one] | 1 << one for one in before), 0))
-        side_of.append(sides.get(node.output[0]) if node.output else None)
-        producer |= dict.fromkeys(node.output, number)
-        if node.op_type == "Conv" and side_of[number]:
-            followed |= ancestors[number]
-    predictions: dict[int, list[int]] = {}
-    for number, node in enumerate(model.graph.node):
-        side = side_of[number]
-        if node.op_type == "Conv" and side and not followed >> number & 1:
-            predictions.setdefault(side, []).append(number)
+        shape = shapes.get(node.output[0], []) if node.output else []
+        side_of.append(shape[2] if len(shape) == 4 and shape[2] == shape[3] > 1 else None)
+        producer |= {name: number for name in node.output if name}  # Outputs left out have no name.
+        if node.op_type == "Conv":
+            if 0 in shape[2:] or len(shape) < 3:
+                raise ValueError(f"expected a known shape of every convolution, found none of {node.output[0]!r}")
+            if side_of[number]:
+                convolutions.append(number)
+                followed |= ancestors[number]
     found = {}
-    for side, numbers in predictions.items():
-        common = reduce(and_, (ancestors[number] for number in numbers))
-        of_side = [number for number in range(common.bit_length()) if common >> number & 1 and side_of[number] == side]
-        if of_side:
+    for side in {side_of[number] for number in convolutions}:
+        predictions = [one for one in convolutions if side_of[one] == side and not followed >> one & 1]
+        common = reduce(and_, (ancestors[one] for one in predictions)) if predictions else 0
+        of_side = [one for one in range(common.bit_length()) if common >> one & 1 and side_of[one] == side]
+        if side and of_side:
             found[side] = model.graph.node[of_side[-1]].output[0]
-    return found
+    return dict(sorted(found.items(), reverse=True))
 
 
-def _of_one_image(model: ModelProto, size: tuple[int, int]) -> ModelProto:
-    """A copy whose input is one image of that size."""
+def _of_shape(model: ModelProto, images: tuple[int, ...]) -> Any:
+    """A copy whose input has that shape, and whose other shapes are not stated."""
     copy = type(model)()
     copy.CopyFrom(model)
     initial = {tensor.name for tensor in copy.graph.initializer}
-    (images,) = (value for value in copy.graph.input if value.name not in initial)
-    dims = images.type.tensor_type.shape.dim
-    if len(dims) == 4:
-        given = [1, None, *size] if dims[1].dim_value == 3 else [1, *size, None]
-        for dim, value in zip(dims, given, strict=True):
-            if value is not None:
-                dim.dim_value = value
+    (value,) = (value for value in copy.graph.input if value.name not in initial)
+    for dim, length in zip(value.type.tensor_type.shape.dim, images, strict=True):
+        dim.dim_value = length
+    del copy.graph.value_info[:]
+    for output in copy.graph.output:
+        output.type.tensor_type.ClearField("shape")
     return copy
-
-
-def _square_side(dims: object) -> int | None:
-    """Side of a map of one image; None if it is none."""
-    shape = [dim.dim_value for dim in dims]  # type: ignore[attr-defined]
-    return shape[2] if len(shape) == 4 and shape[0] == 1 and shape[2] == shape[3] > 1 else None

@@ -38,6 +38,10 @@ class OnnxFile:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
+        if content is not None:  # Weights in other files lie beside it.
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
+            )
         try:
             self._session = onnxruntime.InferenceSession(
                 path if content is None else content, options, providers=["CPUExecutionProvider"]
@@ -88,6 +92,11 @@ class OnnxFile:
         if height is None or width is None:
             return input_format.size
         return height, width
+
+    def shape(self, input_format: InputFormat, size: tuple[int, int]) -> tuple[int, ...]:
+        """Shape of the input for images of a size (height, width) in pixels, one of them where any number will do."""
+        image = (3, *size) if input_format.layout == "nchw" else (*size, 3)
+        return (self.batch_size or 1, *image) if self._has_batch else image
 
     def run(self, images: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Outputs by name, with their batch dimension.

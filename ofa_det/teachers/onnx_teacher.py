@@ -79,7 +79,7 @@ class OnnxTeacher:
 
     @property
     def resolution(self) -> int | None:
-        """Side of the square images that it takes, in pixels; None for any."""
+        """Side of the images that it takes, the longer one, in pixels; None for any."""
         return None if self._size is None else max(self._size)
 
     def features(self, images: NDArray[np.uint8]) -> dict[int, NDArray[np.float32]]:
@@ -104,7 +104,7 @@ class OnnxTeacher:
         if size not in self._mapped_files:
             if size[0] != size[1]:
                 raise ValueError(f"expected square images of {self._file.path} for its features, found {size}")
-            content, names = with_feature_maps(self._file.path, size)
+            content, names = with_feature_maps(self._file.path, self._file.shape(self._decoder.input, size))
             threads = self._threads if self._together else 1
             self._mapped_files[size] = OnnxFile(self._file.path, threads=threads, content=content), names
         return self._mapped_files[size]

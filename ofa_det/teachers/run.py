@@ -15,8 +15,8 @@ from ofa_det.artefacts.records import write_record
 from ofa_det.data.coco_dataset import CocoDataset
 from ofa_det.data.splits import open_split
 from ofa_det.teachers.config import LabelConfig
-from ofa_det.teachers.feature_file import FEATURES_FOLDER, FeatureHeader, StoredFeatures
-from ofa_det.teachers.features import SHARD_IMAGES, FeatureTeacher, store_features
+from ofa_det.teachers.feature_file import ANY_PX, FEATURES_FOLDER, FeatureHeader, StoredFeatures
+from ofa_det.teachers.features import SHARD_IMAGES, FeatureTeacher, check_maps, store_features
 from ofa_det.teachers.image_folder import ImageFolder, ImageSource
 from ofa_det.teachers.label_file import LABELS_NAME, LabelHeader, TeacherLabels
 from ofa_det.teachers.labelling import Labelled, check_header, label_images, of_whole_images
@@ -135,6 +135,7 @@ def label_with(
         augmentation=geometry_of(config.augmentation) if config.views else None,
         top_classes=config.top_classes,
     )
+    maps = _prepared(opened, header, len(source), config) if config.features.strides else None
     path = output / LABELS_NAME
     if path.exists():
         found = Labelled(labels=TeacherLabels.read(path), images_per_second=None)
@@ -142,8 +143,8 @@ def label_with(
     else:
         found = _label(opened, source, header, output / _SHARDS, config, progress)
         found.labels.write(path)
-    if config.features.strides:
-        _store_features(opened, source, header, config, progress)
+    if maps is not None:
+        store_features(*maps, source, batch_size=config.batch_size, progress=progress)
     report = _report(opened, dataset, found.labels, config, progress)
     boxes = None
     if config.as_dataset:
@@ -162,27 +163,30 @@ def label_with(
     return LabelSummary(manifest=manifest, report=report, dataset_boxes=boxes)
 
 
-def _store_features(
-    opened: OpenedTeacher, source: ImageSource, header: LabelHeader, config: LabelConfig, progress: bool
-) -> None:
+def _prepared(
+    opened: OpenedTeacher, header: LabelHeader, num_images: int, config: LabelConfig
+) -> tuple[FeatureTeacher, StoredFeatures]:
+    """The teacher, whose maps are had of a black image, and where its maps go.
+
+    Raises:
+        ValueError: no maps, or not those that are wanted.
+    """
     teacher = opened.teacher
     if not isinstance(teacher, FeatureTeacher):
+        several = len(opened.sources) > 1
         raise ValueError(
-            "expected a run folder, torchvision:NAME or an .onnx file with --features.strides, found "
-            f"{opened.sources[0].kind}"
+            "expected one run folder, torchvision:NAME or .onnx file with --features.strides, found "
+            + (f"{len(opened.sources)} teachers" if several else f"a teacher of kind {opened.sources[0].kind}")
         )
-    features = replace(config.features, resolution=config.features.resolution or teacher.resolution)
-    if features.resolution is None:
-        raise ValueError("expected --features.resolution, since the teacher takes images of any size, found none")
-    folder = Path(config.output) / FEATURES_FOLDER
-    store = StoredFeatures(
-        folder,
-        FeatureHeader(labels=header, features=features, num_images=len(source), shard_images=SHARD_IMAGES),
-    )
+    wanted = replace(config.features, resolution=config.features.resolution or teacher.resolution or ANY_PX)
+    features = FeatureHeader(labels=header, features=wanted, num_images=num_images, shard_images=SHARD_IMAGES)
+    store = StoredFeatures(Path(config.output) / FEATURES_FOLDER, features)
+    store.check()
+    check_maps(teacher, wanted)
     logger.info(
         "feature maps take %.2f GB; --features.stored, --features.channels and --views say how much", store.bytes / 1e9
     )
-    store_features(teacher, source, store, batch_size=config.batch_size, progress=progress)
+    return teacher, store
 
 
 def _label(
@@ -251,7 +255,7 @@ def _image_folder(config: LabelConfig) -> Path:
 
 def _check_output(config: LabelConfig) -> None:
     output = Path(config.output)
-    inside = Path(config.images if config.images is not None else config.data.root).resolve()
+    inside = _image_folder(config).resolve()
     if output.resolve().is_relative_to(inside):
         raise ValueError(f"expected an output outside {inside}, found {output}")
     if any(path.name != LOCK_FILE for path in output.iterdir()) and not config.resume:

@@ -13,7 +13,7 @@ from ofa_det.arch.subnet import SubnetConfig
 from ofa_det.data.batch import Batch
 from ofa_det.detection.assignment import Assigner
 from ofa_det.detection.detections import DetectorOutput
-from ofa_det.detection.imitation import imitation_loss
+from ofa_det.detection.imitation import NEAR, imitation_loss
 from ofa_det.detection.losses import DetectionLosses, LossConfig, detection_losses
 from ofa_det.detection.preprocessing import normalise
 from ofa_det.detection.targets import AnchorGrid, Objects, Targets
@@ -24,9 +24,6 @@ Network = Callable[[Tensor, SubnetConfig, tuple[int, ...]], DetectorOutput]
 FEATURES = "teacher_features_stride_"
 """Begins the name of what is attached to an image: (D, side, side) features of a teacher, int8 in units of its own; the
 stride follows."""
-
-_NEAR = 2**0.5
-"""Factor by which the stride of a level may differ from that of features it imitates."""
 
 
 def accumulate_gradients(
@@ -92,7 +89,7 @@ def _imitated_levels(grid: AnchorGrid, batch: Batch) -> dict[int, str]:
     found = {}
     for level, (height, _) in enumerate(grid.feature_sizes):
         apart = {name: abs(log(int(name.removeprefix(FEATURES)) * height / batch.images.shape[2])) for name in attached}
-        if apart and min(apart.values()) < log(_NEAR):
+        if apart and min(apart.values()) < log(NEAR):
             found[level] = min(apart, key=lambda name: apart[name])
     return found
 

@@ -116,10 +116,12 @@ def test_a_command_repeats_a_stage_elsewhere(tmp_path):
         f'ofa-det train --config {tmp_path}/x/configs/d.yaml --output "$AGAIN/detector_37.5ms" '
         '--supernet "$AGAIN/supernet" --subnet "$AGAIN/search/subnet.json"'
     )
-    taught = replace(config, teacher=replace(config.teacher, labels=str(folder.labels)))
-    assert repeating_command("train", taught, folder.configs / "d.yaml", folder).endswith(
-        ' --teacher.labels "$AGAIN/labels"'
-    )
+    # The data are no stage, even where they lie in the folder, as those of the quickstart.
+    data = DataConfig(root=str(folder.root / "data"))
+    taught = replace(config, data=data, teacher=replace(config.teacher, labels=str(folder.labels)))
+    command = repeating_command("train", taught, folder.configs / "d.yaml", folder)
+    assert command.endswith(' --subnet "$AGAIN/search/subnet.json" --teacher.labels "$AGAIN/labels"')
+    assert "data" not in command
     # A space that the build wrote is one of its configurations, and stays where it is.
     whole = TrainConfig(data=DataConfig(root="DATA"), space=str(folder.configs / "space.yaml"), output="elsewhere")
     assert "--space" not in repeating_command("train", whole, folder.configs / "s.yaml", folder)

@@ -9,7 +9,7 @@ from ofa_det.data.augmentation import Augmenter
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.feature_file import FeatureConfig, FeatureHeader, StoredFeatures
-from ofa_det.teachers.features import maps_of, store_features
+from ofa_det.teachers.features import check_maps, maps_of, store_features
 from ofa_det.teachers.views import geometry_of, view_seed
 
 from .test_label_file import header as label_header
@@ -51,7 +51,7 @@ def store(folder: Path, dataset, *, shard_images: int = 5, **options) -> StoredF
 def test_maps_are_of_the_views_that_training_sees(tmp_path, dataset):
     """Three colours span the five channels, so that three components tell the colours but for a linear map."""
     written = store(tmp_path, dataset)
-    store_features(CellTeacher(), dataset, written, batch_size=4)
+    store_features(CellTeacher(), written, dataset, batch_size=4)
     read = StoredFeatures.read(tmp_path, written.header.labels)
     stored, colours = [], []
     augmenter = Augmenter(geometry_of(VIEWS))
@@ -72,13 +72,13 @@ def test_maps_are_of_the_views_that_training_sees(tmp_path, dataset):
 
 def test_shards_that_are_there_are_not_made_again(tmp_path, dataset):
     whole, resumed = store(tmp_path / "a", dataset), store(tmp_path / "b", dataset)
-    store_features(CellTeacher(), dataset, whole, batch_size=4)
-    store_features(CellTeacher(), dataset, resumed, batch_size=4)
+    store_features(CellTeacher(), whole, dataset, batch_size=4)
+    store_features(CellTeacher(), resumed, dataset, batch_size=4)
     resumed.shards[1].unlink()
     with pytest.raises(ValueError, match="--resume"):
         StoredFeatures.read(tmp_path / "b", resumed.header.labels)
     before = CellTeacher.calls
-    store_features(CellTeacher(), dataset, resumed, batch_size=4)
+    store_features(CellTeacher(), resumed, dataset, batch_size=4)
     assert CellTeacher.calls - before == 3 + 4  # The sampled views, and one shard of 15.
     for one, other in zip(whole.shards, resumed.shards, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -89,9 +89,17 @@ def test_shards_that_are_there_are_not_made_again(tmp_path, dataset):
 @pytest.mark.parametrize(
     ("options", "message"), [({"strides": (8,)}, "16, 32, found 8"), ({"channels": 6}, "at most 5")]
 )
-def test_maps_that_the_teacher_has_not_are_refused(tmp_path, dataset, options, message):
+def test_maps_that_the_teacher_has_not_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        store_features(CellTeacher(), dataset, store(tmp_path, dataset, **options), batch_size=4)
+        check_maps(CellTeacher(), FeatureConfig(**{"strides": (16,), "channels": 3, "resolution": 64} | options))
+
+
+def test_features_of_other_options_are_not_gone_on_with(tmp_path, dataset):
+    begun = store(tmp_path, dataset)
+    begun.write_header()
+    begun.check()
+    with pytest.raises(ValueError, match=r"expected features.stored 32 in .*features.json, found None; choose another"):
+        store(tmp_path, dataset, stored=32).check()
 
 
 class RampTeacher:

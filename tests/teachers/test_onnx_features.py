@@ -54,9 +54,21 @@ def test_a_map_is_the_last_that_all_predictions_of_its_side_are_made_from(tmp_pa
     assert feature_maps(onnx.shape_inference.infer_shapes(onnx.load(path))) == {4: "stem", 2: "coarse"}
 
 
+def stated(path: Path) -> None:
+    """Writes the shapes of all layers into the file."""
+    onnx.save(onnx.shape_inference.infer_shapes(onnx.load(path)), path)
+
+
+def with_weights_apart(path: Path) -> None:
+    """Writes the weights into another file."""
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+
+@pytest.mark.parametrize("change", [lambda path: None, stated, with_weights_apart])
 @pytest.mark.parametrize("batch", [1, 2, "free"])
-def test_maps_are_of_the_images_as_the_file_takes_them(tmp_path, batch):
+def test_maps_are_of_the_images_as_the_file_takes_them(tmp_path, batch, change):
     path = detector_file(tmp_path, batch=batch)
+    change(path)
     (tmp_path / "labels.txt").write_text("cat\n")
     decoder = Decoder(
         input=InputFormat(channels="bgr", mean=(0.0, 0.0, 10.0), resize="letterbox", padding=114),
@@ -77,4 +89,21 @@ def test_maps_are_of_the_images_as_the_file_takes_them(tmp_path, batch):
 def test_a_file_without_maps_is_refused(tmp_path):
     identity = (None, helper.make_node("Identity", ["images"], ["found"]))
     with pytest.raises(ValueError, match=r"expected convolutions with square outputs in .*, found none"):
-        with_feature_maps(detector_file(tmp_path, layers=[identity]), (8, 8))
+        with_feature_maps(detector_file(tmp_path, layers=[identity]), (1, 3, 8, 8))
+
+
+def test_a_convolution_of_unknown_shape_could_be_behind_any_other(tmp_path):
+    sized = helper.make_node("Resize", ["fine", "", "", "wanted"], ["large"])
+    given = helper.make_node("Cast", ["seen"], ["wanted"], to=TensorProto.INT64)
+    counted = helper.make_node("NonZero", ["fine"], ["seen"])
+    layers = [
+        conv("images", "fine", stride=2),
+        (None, counted),
+        (None, given),
+        (None, sized),
+        conv("large", "found"),
+    ]
+    with pytest.raises(
+        ValueError, match=r"expected a known shape of every convolution, found none of 'found' of .*onnx"
+    ):
+        with_feature_maps(detector_file(tmp_path, layers=layers), (1, 3, 8, 8))

@@ -15,6 +15,7 @@ from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers import labelling
 from ofa_det.teachers.config import LabelConfig
+from ofa_det.teachers.feature_file import FeatureConfig
 from ofa_det.teachers.image_folder import ImageFolder
 from ofa_det.teachers.label_file import LABELS_NAME, TeacherLabels
 from ofa_det.teachers.run import LabelManifest, LabelSummary, label, label_with
@@ -98,7 +99,19 @@ def test_an_output_of_another_labelling_is_refused(data_root: Path, tmp_path: Pa
     with pytest.raises(ValueError, match=r"expected teacher .*'1'.* in .*; choose another --output"):
         run(data_root, output, sha256="1", resume=True)
     with pytest.raises(ValueError, match="expected an output outside"):
-        label(config(data_root, data_root / "labels"))
+        label(config(data_root, data_root / "train2017/labels"))
+
+
+@pytest.mark.parametrize(("teachers", "found"), [(1, "a teacher of kind onnx"), (2, "2 teachers")])
+def test_features_that_cannot_be_had_are_missed_before_anything_is_labelled(
+    data_root: Path, tmp_path: Path, teachers: int, found: str
+) -> None:
+    asked = config(data_root, tmp_path / "out", views=2, features=FeatureConfig(strides=(16,)))
+    one = opened(FakeTeacher(), "0")
+    several = replace(one, sources=one.sources * teachers)
+    with pytest.raises(ValueError, match=f"expected one run folder, .* with --features.strides, found {found}"):
+        label_with(several, open_split(asked.data, asked.split), asked)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_shard_of_another_labelling_is_refused(
