@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ofa_det.arch.space import SearchSpace
@@ -39,6 +40,9 @@ STRIDES, STORED_PX, CHANNELS = (8, 16, 32), 224, 32
 """Feature maps: a level of stride 64 has too few cells to vary; the rest is what was measured."""
 
 TRIED_IMAGES = 8
+
+Trial = Callable[["Teaching"], "Teaching"]
+"""Labels a few images; gives the time that all of them will take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,29 +93,21 @@ def plan_teaching(
         return None
     if (Path(config.teacher) / LABELS_NAME).is_file():
         return _made_before(config, Path(config.teacher), trainings, space, dataset, notes)
-    views = max(VIEWS, min(MOST_VIEWS, VIEWS_IN_ALL // len(dataset)))
-    features = FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX)
+    trial = partial(_tried, config, augmentation=trainings[0].augmentation, images=len(dataset))
+    left_s = math.inf if config.hours is None else 3600 * config.hours
     teaching = Teaching(
-        labels=str(folder.labels), teacher=config.teacher, views=views, features=features, imitated=True, seconds=0.0
+        labels=str(folder.labels),
+        teacher=config.teacher,
+        views=max(VIEWS, min(MOST_VIEWS, VIEWS_IN_ALL // len(dataset))),
+        features=FeatureConfig(strides=STRIDES, channels=_channels(space), stored=STORED_PX),
+        imitated=True,
+        seconds=0.0,
     )
-    augmentation, left_s = trainings[0].augmentation, math.inf if config.hours is None else 3600 * config.hours
     why = _why_not_features(space, [training.augmentation for training in trainings])
     if not why:
-        try:
-            teaching = _tried(config, teaching, augmentation, len(dataset))
-        except ValueError as error:
-            why = str(error)
-    if not why and teaching.seconds > TIME_SHARE * left_s:
-        views = int(views * TIME_SHARE * left_s / teaching.seconds)
-        teaching = replace(teaching, views=views, seconds=teaching.seconds * views / teaching.views)
-        why = f"{FEWEST_VIEWS} views of each image would take too long" if views < FEWEST_VIEWS else ""
+        teaching, why = _with_maps(teaching, trial, left_s)
     if why:
-        teaching = replace(teaching, views=0, features=FeatureConfig(), imitated=False)
-        try:
-            teaching = _tried(config, teaching, augmentation, len(dataset))
-        except ValueError as error:
-            mend = "where that takes options, label with `ofa-det label` and pass its folder as --teacher"
-            raise ValueError(f"{error}; {mend}") from error
+        teaching = _without_maps(teaching, trial)
     if teaching.seconds > left_s / 2:
         raise ValueError(
             f"expected labels of {config.teacher} within half of --hours {config.hours:g}, found about "
@@ -125,6 +121,28 @@ def plan_teaching(
         f"{teaching.seconds / 60:.0f} min"
     )
     return teaching
+
+
+def _with_maps(teaching: Teaching, trial: Trial, left_s: float) -> tuple[Teaching, str]:
+    """With as many views as there is time for, and why there are to be none."""
+    try:
+        tried = trial(teaching)
+    except ValueError as error:
+        return teaching, str(error)
+    if tried.seconds <= TIME_SHARE * left_s:
+        return tried, ""
+    views = int(tried.views * TIME_SHARE * left_s / tried.seconds)
+    if views < FEWEST_VIEWS:
+        return teaching, f"{FEWEST_VIEWS} views of each image would take too long"
+    return replace(tried, views=views, seconds=round(tried.seconds * views / tried.views, 1)), ""
+
+
+def _without_maps(teaching: Teaching, trial: Trial) -> Teaching:
+    try:
+        return trial(replace(teaching, views=0, features=FeatureConfig(), imitated=False))
+    except ValueError as error:
+        mend = "where that takes options, label with `ofa-det label` and pass its folder as --teacher"
+        raise ValueError(f"{error}; {mend}") from error
 
 
 def _made_before(
@@ -205,7 +223,7 @@ def _channels(space: SearchSpace) -> int:
     return min([CHANNELS, *(node.width for node in space.neck if node.width)])
 
 
-def _tried(config: BuildConfig, teaching: Teaching, augmentation: AugmentationConfig, images: int) -> Teaching:
+def _tried(config: BuildConfig, teaching: Teaching, *, augmentation: AugmentationConfig, images: int) -> Teaching:
     """With the time that labels of so many images are expected to take, by those of a few."""
     whole = label_config(config, teaching, augmentation)
     with tempfile.TemporaryDirectory() as output, _silent():
