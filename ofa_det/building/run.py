@@ -41,8 +41,8 @@ from ofa_det.building.detector_plan import DetectorPlan, plan_detectors
 from ofa_det.building.plan import Plan
 from ofa_det.building.planning import LABELS, expected_seconds, make_plan
 from ofa_det.building.progress import BuildProgress, watch_labels, watch_search, watch_training
-from ofa_det.building.stages import LEDGER_FILE, Stages, has_finished_stages
-from ofa_det.building.teaching import Teaching, label_config
+from ofa_det.building.stages import LEDGER_FILE, Stages, is_planned
+from ofa_det.building.teaching import Teaching, check_teacher, label_config
 from ofa_det.building.trainings import choose_trainings
 from ofa_det.data.inspection import InspectConfig
 from ofa_det.data.splits import open_split
@@ -58,7 +58,7 @@ from ofa_det.teachers.config import LabelConfig
 from ofa_det.teachers.feature_file import FEATURES_FOLDER, HEADER_NAME
 from ofa_det.teachers.label_file import LABELS_NAME
 from ofa_det.teachers.labelling import SHARD_IMAGES
-from ofa_det.teachers.run import label
+from ofa_det.teachers.run import MANIFEST_NAME, LabelManifest, label
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.metrics_log import METRICS_FILE
 from ofa_det.training.run import train
@@ -105,10 +105,11 @@ def build(config: BuildConfig, *, progress: bool = True) -> BuildResult:
 
 class _Build:
     def __init__(self, config: BuildConfig, progress: bool) -> None:
+        check_teacher(config)
         self.config = config
         self.folder = BuildFolder(Path(config.output))
         path = self.folder.root / LEDGER_FILE
-        if not has_finished_stages(path):
+        if not is_planned(path):
             path.unlink(missing_ok=True)  # What came to nothing, as of data that are not there, is no build.
         elif not config.resume:
             raise ValueError(
@@ -187,9 +188,16 @@ class _Build:
         )
 
     def _labelled(self, options: LabelConfig) -> None:
-        ap = label(replace(options, resume=True), progress=False).manifest.ap
-        if ap is not None:
-            self.progress.tell(f"  {options.teacher} has AP {100 * ap:.1f} on the training images")
+        label(replace(options, resume=True), progress=False)
+        for note in self._teacher_notes():
+            self.progress.tell(f"  {note}")
+
+    def _teacher_notes(self) -> tuple[str, ...]:
+        path = self.folder.labels / MANIFEST_NAME
+        ap = read_record(path, LabelManifest).ap if path.is_file() else None
+        if ap is None:
+            return ()
+        return (f"{self.config.teacher} has AP {100 * ap:.1f} on the training images",)
 
     def _supernet(self, plan: Plan) -> None:
         self._train("supernet", supernet_config(self.config, plan, self.folder))
@@ -303,7 +311,7 @@ class _Build:
             data_root=self.config.data.root,
             safety=self.config.safety,
             elastic=plan.elastic,
-            notes=(*plan.notes, *detectors.notes),
+            notes=(*plan.notes, *self._teacher_notes(), *detectors.notes),
             stages=tuple(self.stages.done),
             detectors=tuple(self._built(cap, detectors.training_cap_ms(cap)) for cap in self.config.caps_ms),
             seconds=round(self.stages.seconds, 1),

@@ -27,9 +27,9 @@ AGAIN = "$AGAIN"
 ConfigT = TypeVar("ConfigT")
 
 
-def has_finished_stages(ledger: Path) -> bool:
-    """Whether a build's ledger says more than what was begun."""
-    return ledger.is_file() and ledger.read_bytes().count(b"\n") > 1
+def is_planned(ledger: Path) -> bool:
+    """Whether a build's ledger tells of a plan; before it seconds have been spent, and any option may be wrong."""
+    return ledger.is_file() and b'"stage": "plan"' in ledger.read_bytes()
 
 
 class _Collected(logging.Handler):

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.build_record import BuildFolder
+from ofa_det.artefacts.model_file import MODEL_FILE
 from ofa_det.building.config import BuildConfig
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.coco_dataset import CocoDataset
@@ -23,6 +24,8 @@ from ofa_det.teachers.run import label
 from ofa_det.teachers.views import geometry_of
 from ofa_det.training.config import TrainConfig
 from ofa_det.training.teaching import TeacherConfig, open_taught
+
+logger = logging.getLogger(__name__)
 
 FEATURE_WEIGHT = 6.0
 """Of the imitation of feature maps, see docs/results.md, "Distillation"."""
@@ -64,6 +67,28 @@ class Teaching:
     features: FeatureConfig
     imitated: bool
     seconds: float
+
+
+def check_teacher(config: BuildConfig) -> None:
+    """Refuses, before anything is made, what cannot be a teacher.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: neither a file nor a folder of a teacher.
+    """
+    wanted = "an .onnx or .tflite file, a run folder, or a folder of labels"
+    for name in (config.teacher or "").split(","):
+        path = Path(name.strip())
+        if not name or name.startswith("torchvision:"):
+            continue
+        if not path.exists():
+            raise FileNotFoundError(f"expected {wanted} as --teacher, found nothing at {path}")
+        if path.is_dir() and not any((path / file).is_file() for file in (MODEL_FILE, LABELS_NAME)):
+            raise ValueError(
+                f"expected {wanted} as --teacher, found neither {MODEL_FILE} of a run nor {LABELS_NAME} in {path}"
+            )
+        if path.is_file() and path.suffix not in (".onnx", ".tflite"):
+            raise ValueError(f"expected {wanted} as --teacher, found {path}")
 
 
 def plan_teaching(
@@ -116,6 +141,8 @@ def plan_teaching(
     cells = sum(teaching.features.side(stride) ** 2 for stride in teaching.features.strides)
     room = len(dataset) * teaching.views * teaching.features.channels * cells
     maps = f"and feature maps, in {teaching.views} views of each image, {room / 1e9:.1f} GB"
+    if not config.teacher_licence:
+        logger.warning("no licence of the teacher is stated, for the model cards; --teacher_licence states it")
     notes.append(
         f"{config.teacher} teaches by its class scores {f'alone: {why}' if why else maps}; labels take about "
         f"{teaching.seconds / 60:.0f} min"
@@ -141,7 +168,7 @@ def _without_maps(teaching: Teaching, trial: Trial) -> Teaching:
     try:
         return trial(replace(teaching, views=0, features=FeatureConfig(), imitated=False))
     except ValueError as error:
-        mend = "where that takes options, label with `ofa-det label` and pass its folder as --teacher"
+        mend = "where `ofa-det label` has options for it, label with that and pass its folder as --teacher"
         raise ValueError(f"{error}; {mend}") from error
 
 

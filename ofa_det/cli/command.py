@@ -124,7 +124,10 @@ def command(
             return 2
         except KeyboardInterrupt:
             resumes = any(field.name == "resume" for field in dataclasses.fields(config_class))  # type: ignore[arg-type]
-            print(f"ofa-det {name}: interrupted{'; go on with --resume' if resumes else ''}", file=sys.stderr)
+            print(
+                f"ofa-det {name}: interrupted{'; go on with the same options and --resume' if resumes else ''}",
+                file=sys.stderr,
+            )
             return 130
         return 0
 

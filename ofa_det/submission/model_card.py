@@ -216,20 +216,24 @@ def _licence(claims: Claims) -> Sequence[str]:
 def _commands(claims: Claims) -> Sequence[str]:
     """Trainings and export with the configurations in the folder, evaluation and the check of all claims."""
     root = claims.images.data.root
-    lines = ["## Commands", "", "In this folder, with the data set where it was:", "", "```"]
+    where = "From where the first commands were typed, since paths start there, CARD being this folder:"
+    lines = ["## Commands", "", where, "", "```"]
     lines += [
-        f"ofa-det train --config {entry.config_file}" for entry in reversed(claims.trainings) if entry.config_file
+        f"ofa-det train --config CARD/{entry.config_file}" for entry in reversed(claims.trainings) if entry.config_file
     ]
     if claims.trainings:
-        lines.append(f"ofa-det export --config {EXPORT_CONFIG}")
+        lines.append(f"ofa-det export --config CARD/{EXPORT_CONFIG}")
     lines += [
-        f"ofa-det validate-submission {claims.file.name} --data.root {root}",
-        f"ofa-det eval --model {claims.file.name} --data.root {root}",
-        f"ofa-det package --verify . --data.root {root}",
+        f"ofa-det validate-submission CARD/{claims.file.name} --data.root {root}",
+        f"ofa-det eval --model CARD/{claims.file.name} --data.root {root}",
+        f"ofa-det package --verify CARD --data.root {root}",
         "```",
         "",
         f"The last makes every number in `{CLAIMS_FILE}` anew and compares it.",
     ]
+    if labels := dict.fromkeys(teacher.labels for teacher in claims.teachers):
+        folders = ", ".join(f"`{folder}`" for folder in labels)
+        lines.append(f"Trainings read what `ofa-det label` had written to {folders}.")
     seeds = [f"{entry.seed} ({entry.run_folder})" for entry in claims.trainings if entry.seed is not None]
     if seeds:
         lines.append(f"Seeds: {', '.join(seeds)}.")

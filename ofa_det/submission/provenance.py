@@ -154,7 +154,10 @@ def _teachers(labels: str, run_folder: str) -> list[TeacherEntry]:
             "the card has to name, found none; bring them back"
         ) from error
     if not header.licence:
-        logger.warning("the labels in %s state no licence of their teacher; label with --licence", labels)
+        logger.warning(
+            "the labels in %s state no licence of their teacher; label with --licence, build with --teacher_licence",
+            labels,
+        )
     return [
         TeacherEntry(
             name=source.name,

@@ -44,7 +44,9 @@ class CategoryMapping:
         matched = len(self.categories) - len(self.missing)
         logger.info("the teacher knows %d of %d categories of the data set", matched, len(self.categories))
         if self.dropped:
-            logger.info("dropped, since the data set has none of that name: %s", ", ".join(self.dropped))
+            logger.info(
+                "left out, since the data set has none of that name: %s; labels.json has them", _few(self.dropped)
+            )
         if self.missing:
             logger.warning("categories that the teacher never labels: %s", ", ".join(self.missing))
 
@@ -78,9 +80,10 @@ def map_categories(
         else:
             columns[label].append(column)
     if not any(columns):
+        known, wanted = _few(_names(teacher)), _few(_names(dataset))
         raise ValueError(
-            f"expected categories that teacher and data set share, found {_few(teacher)} and {_few(dataset)}; pass "
-            "--aliases with the teacher's names and the data set's"
+            f"expected categories that teacher and data set share, found {known} and {wanted}; pass --aliases with the "
+            "teacher's names and the data set's"
         )
     return CategoryMapping(
         categories=tuple(dataset),
@@ -100,9 +103,14 @@ def _check_aliases(aliases: Mapping[str, str], teacher: Sequence[Category], data
         known = {comparable(category.name) for category in categories}
         for name in names:
             if comparable(name) not in known:
-                raise ValueError(f"expected aliases of the {side}'s categories {_few(categories)}, found {name!r}")
+                raise ValueError(
+                    f"expected aliases of the {side}'s categories {_few(_names(categories))}, found {name!r}"
+                )
 
 
-def _few(categories: Sequence[Category]) -> str:
-    names = [category.name for category in categories]
+def _names(categories: Sequence[Category]) -> list[str]:
+    return [category.name for category in categories]
+
+
+def _few(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f", ... ({len(names)})" if len(names) > 8 else "")

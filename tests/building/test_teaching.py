@@ -10,6 +10,7 @@ from ofa_det.arch.space import SearchSpace
 from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.configs import read_config
 from ofa_det.building.config import BuildConfig
+from ofa_det.building.run import build
 from ofa_det.building.teaching import FEATURE_WEIGHT, Teaching, label_config, plan_teaching, taught_by
 from ofa_det.data.splits import DataConfig, open_split
 from ofa_det.teachers.feature_file import FeatureConfig
@@ -41,7 +42,7 @@ def test_a_teacher_is_tried_and_labels_views_with_maps(tiny_root, tmp_path, neck
         f"{teacher} teaches by its class scores and feature maps, in 24 views of each image, 0.0 GB; labels take"
     )
     assert not (tmp_path / "x").exists()
-    assert caplog.messages == []
+    assert caplog.messages == ["no licence of the teacher is stated, for the model cards; --teacher_licence states it"]
     read = taught_by(teaching, TeacherConfig())
     assert (read.labels, read.feature_weight) == (teaching.labels, FEATURE_WEIGHT)
 
@@ -117,8 +118,22 @@ def test_a_teacher_of_days_is_no_teacher_of_an_hour(tiny_root, tmp_path, tiny_sp
     ("given", "error", "words"),
     [
         ("nowhere.onnx", FileNotFoundError, "found nothing at nowhere.onnx"),
-        (".", FileNotFoundError, "expected a run folder"),
-        ("torchvision:ssdlite320_mobilenet_v3_large", ValueError, "found none; where that takes options, label with"),
+        ("setup.cfg", ValueError, "expected an .onnx or .tflite file, .* as --teacher, found setup.cfg"),
+        ("tests", ValueError, "found neither model.safetensors of a run nor teacher_labels.safetensors in tests"),
+    ],
+)
+def test_what_is_no_teacher_is_said_before_anything_is_made(tmp_path, given, error, words):
+    output = tmp_path / "x"
+    config = BuildConfig(data=DataConfig(root="DATA"), latency_cap_ms=(40.0,), output=str(output), teacher=given)
+    with pytest.raises(error, match=words):
+        build(config)
+    assert not (output / "build.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "words"),
+    [
+        ("torchvision:ssdlite320_mobilenet_v3_large", ValueError, "found none; where `ofa-det label` has options"),
     ],
 )
 def test_what_cannot_teach_is_said_before_anything_trains(tiny_root, tmp_path, necked_space, given, error, words):

@@ -159,7 +159,7 @@ def test_ctrl_c_is_status_130(capsys):
         raise KeyboardInterrupt
 
     assert run_with("--root", "x", action=interrupt)[0] == 130
-    assert capsys.readouterr().err == "ofa-det test: interrupted; go on with --resume\n"
+    assert capsys.readouterr().err == "ofa-det test: interrupted; go on with the same options and --resume\n"
 
 
 def test_a_command_for_one_process_is_refused_under_torchrun(capsys, torchrun):

@@ -20,7 +20,7 @@ def test_the_card_tells_what_the_manifest_tells(model, packaged, measured_manife
     assert "int8, 17 training images" in text
     assert "box codes 21.2 dB, scores 23.8 dB" in text
     assert "The network in torch, as measured with the export: AP" in text
-    assert "ofa-det export --config export.yaml" in text
+    assert "ofa-det export --config CARD/export.yaml" in text
     assert "ofa-det package --verify . --data.root" in text
 
 
@@ -71,7 +71,9 @@ def test_every_teacher_of_the_way_is_named_with_its_licence(
     assert f"Before it, as its supernet: `{supernet}`" in text
     assert "Of the teacher nano.onnx: Apache-2.0." in text
     assert (submission.folder / "train_0_det.yaml").read_text() == to_yaml(config)
-    assert "ofa-det train --config train_1_supernet.yaml\nofa-det train --config train_0_det.yaml" in text
+    trainings = (f"ofa-det train --config CARD/{name}" for name in ("train_1_supernet.yaml", "train_0_det.yaml"))
+    assert "\n".join(trainings) in text
+    assert f"Trainings read what `ofa-det label` had written to `{own}`, `{of_the_supernet}`." in text
     assert f"Seeds: 3 (runs/det), 4 ({supernet})." in text
 
 

@@ -25,7 +25,7 @@ def test_names_are_matched_and_what_has_no_counterpart_is_told(caplog: pytest.Lo
     with caplog.at_level(logging.INFO, logger="ofa_det"):
         mapping.log()
     assert "the teacher knows 2 of 3 categories" in caplog.text
-    assert "dropped, since the data set has none of that name: sheep" in caplog.text
+    assert "left out, since the data set has none of that name: sheep" in caplog.text
     assert "categories that the teacher never labels: tree" in caplog.text
 
 
