@@ -21,7 +21,7 @@ def test_the_card_tells_what_the_manifest_tells(model, packaged, measured_manife
     assert "box codes 21.2 dB, scores 23.8 dB" in text
     assert "The network in torch, as measured with the export: AP" in text
     assert "ofa-det export --config CARD/export.yaml" in text
-    assert "ofa-det package --verify . --data.root" in text
+    assert "ofa-det package --verify CARD --data.root" in text
 
 
 def test_the_author_speaks(model, packaged):
