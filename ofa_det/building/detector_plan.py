@@ -19,8 +19,8 @@ from ofa_det.training.speed import training_speed
 
 logger = logging.getLogger(__name__)
 
-FEW_EPOCHS = 20
-"""Below which AP still rises steeply: blood cells have 45 after 14 and 57 after 68."""
+FEW_EPOCHS, FEW_IMAGES = 20, 8_000
+"""Below either of which AP still rises steeply: blood cells have 45 after 14 epochs, 4,000 images, and 57 after 68."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +76,11 @@ def plan_detectors(
         images = detector_images(free, speeds=list(speeds.values()), training_images=count, file_s=plan.file_s)
         timed = ", ".join(f"{speed:.1f} images/s under {cap}" for cap, speed in speeds.items())
         notes.append(f"each detector draws {images:,} images, {images / count:.0f} epochs: timed {timed}")
-        if (missing := FEW_EPOCHS * count - images) > 0:
-            more_hours = missing * sum(1 / speed for speed in speeds.values()) / 3600
+        if images < (enough := max(FEW_EPOCHS * count, FEW_IMAGES)):
             logger.warning(
-                "each detector sees the training images %.0f times, which is little: %d times would take --hours %.1f",
-                images / count,
-                FEW_EPOCHS,
-                (config.hours or 0) + more_hours,
+                "each detector draws %s images, which is little: %s would take --hours %.1f",
+                f"{images:,}",
+                f"{enough:,}",
+                (config.hours or 0) * enough / images,
             )
     return DetectorPlan(images=images, speeds=speeds, notes=tuple(notes), shared=shared)

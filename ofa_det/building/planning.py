@@ -235,8 +235,9 @@ def _with_lengths(
         supernet_s=images / speed,
         search_s=subnets * found.search_s / found.search_subnets,
     )
+    epochs = images / (len(dataset) * (1 - training.data.holdout_fraction))
     notes.append(
-        f"{config.hours:g} hours: the supernet draws {images:,} images, {images / len(dataset):.0f} epochs, timed "
+        f"{config.hours:g} hours: the supernet draws {images:,} images, {epochs:.0f} epochs, timed "
         f"{speed:.1f} images/s; {subnets} subnets are scored"
     )
     return replace(plan, spending=spending, supernet_speed=speed)

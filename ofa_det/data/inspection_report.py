@@ -19,7 +19,7 @@ FEW_IMAGES = 50
 MOST_TINY = 0.1
 MOST_IMBALANCE = 20
 LEAST_RECALL = 0.9
-_IN_A_BUILD = "in a build by trainings of your own, --recipe.supernet and its kind"
+_IN_A_BUILD = "in a build, of the configurations that --recipe.supernet, .finetune and .single name"
 _NAMED = 3
 _MOST_CLASSES = 15
 _MOST_FILES = 5
@@ -222,19 +222,19 @@ def _named(what: str, names: Sequence[str]) -> Iterator[str]:
 
 
 def _class_table(record: Inspection) -> Iterator[str]:
-    """The classes, the commonest first; placed recall is that of the anchors."""
+    """The classes, the commonest first; reached are objects with an anchor above IoU 0.5."""
     ordered = sorted(record.classes, key=lambda entry: -entry.objects["train"])
     shown = ordered[:_MOST_CLASSES]
     width = max(len("class"), *(len(entry.name) for entry in shown))
     parts = list(record.splits)
     counts = "".join(f"{f'{part} images':>14}{'objects':>9}" for part in parts)
-    yield f"{'class':{width}}{counts}  median px   < 8 px   placed recall"
+    yield f"{'class':{width}}{counts}  median px   < 8 px   reached by anchors"
     for entry in shown:
         counts = "".join(f"{entry.images[part]:>14}{entry.objects[part]:>9}" for part in parts)
         side = "-" if entry.side_px is None else f"{entry.side_px:.0f}"
         recall = "-" if entry.recall is None else f"{100 * entry.recall:.1f} %"
         tiny = _percent(entry.tiny, entry.objects["train"])
-        yield f"{entry.name:{width}}{counts}{side:>11}{tiny:>9}{recall:>16}"
+        yield f"{entry.name:{width}}{counts}{side:>11}{tiny:>9}{recall:>21}"
     if len(ordered) > len(shown):
         yield f"{len(ordered) - len(shown)} more classes"
 
