@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+MOST_NODES = 20_000
+"""Of a graph; each node has a bit for every other."""
+
+
 def with_feature_maps(path: Path, images: tuple[int, ...]) -> tuple[bytes, Mapping[int, str]]:
     """The file with feature maps in the place of its outputs.
 
@@ -23,7 +27,7 @@ def with_feature_maps(path: Path, images: tuple[int, ...]) -> tuple[bytes, Mappi
         The new file, and its outputs (B, C, side, side) by side.
 
     Raises:
-        ValueError: onnx is not installed, shapes that nothing tells, or no map is found.
+        ValueError: onnx is not installed, too large a graph, shapes that nothing tells, or no map is found.
     """
     try:
         import onnx
@@ -34,6 +38,8 @@ def with_feature_maps(path: Path, images: tuple[int, ...]) -> tuple[bytes, Mappi
         ) from error
     try:
         model = onnx.load(path, load_external_data=False)
+        if len(model.graph.node) > MOST_NODES:
+            raise ValueError(f"{len(model.graph.node)} nodes, more than {MOST_NODES}")
         shaped = onnx.shape_inference.infer_shapes(_of_shape(model, images), data_prop=True)
     except Exception as error:  # Of protobuf and of onnx, without a base class in common.
         raise ValueError(f"expected shapes of the layers in {path}, found {error}") from error

@@ -86,6 +86,12 @@ def test_maps_are_of_the_images_as_the_file_takes_them(tmp_path, batch, change):
         assert maps[2][image] == pytest.approx(np.full((3, 2, 2), 0.5 * 3 * colours))
 
 
+def test_a_graph_of_too_many_nodes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("ofa_det.teachers.onnx_features.MOST_NODES", 7)
+    with pytest.raises(ValueError, match=r"expected shapes of the layers in .*, found 8 nodes, more than 7"):
+        with_feature_maps(detector_file(tmp_path), (1, 3, 8, 8))
+
+
 def test_a_file_without_maps_is_refused(tmp_path):
     identity = (None, helper.make_node("Identity", ["images"], ["found"]))
     with pytest.raises(ValueError, match=r"expected convolutions with square outputs in .*, found none"):
