@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
@@ -18,6 +19,8 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 import ofa_det
 from ofa_det.artefacts.files import how_to_mend
+from ofa_det.artefacts.model_file import CONFIG_FILE
+from ofa_det.artefacts.records import read_yaml
 from ofa_det.cli.mistakes import required_options, section_of, worded
 from ofa_det.cli.naming import unnamed_output
 from ofa_det.cli.positional import with_options
@@ -87,6 +90,7 @@ def command(
 
     def main(argv: Sequence[str] | None = None) -> int:
         parser = _parser(name, description, config_class, presets, _usage(name, config_class, paths, several=several))
+        config: Any = None
         try:
             typed = with_options(sys.argv[1:] if argv is None else argv, list(paths.values()), several=several)
             typed = underscored(typed)
@@ -123,11 +127,7 @@ def command(
             print(f"ofa-det {name}: error: {line}", file=sys.stderr)
             return 2
         except KeyboardInterrupt:
-            resumes = any(field.name == "resume" for field in dataclasses.fields(config_class))  # type: ignore[arg-type]
-            print(
-                f"ofa-det {name}: interrupted{'; go on with the same options and --resume' if resumes else ''}",
-                file=sys.stderr,
-            )
+            print(f"ofa-det {name}: interrupted{_how_to_go_on(name, config)}", file=sys.stderr)
             return 130
         return 0
 
@@ -239,6 +239,17 @@ def _parse(parser: ArgumentParser, config_class: type[ConfigT], argv: Sequence[s
 
 def _options_of(parser: ArgumentParser) -> list[str]:
     return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+
+
+def _how_to_go_on(name: str, config: Any) -> str:
+    """Of a command that was interrupted; nothing of one that begins anew."""
+    if not hasattr(config, "resume"):
+        return ""
+    written = Path(config.output) / CONFIG_FILE
+    # That of the quickstart is one of its build.
+    if written.is_file() and set(read_yaml(written)) <= {field.name for field in dataclasses.fields(config)}:
+        return f"; go on with: ofa-det {name} --config {written} --resume"
+    return "; go on with the same options and --resume"
 
 
 def _with_unnamed_output(config: ConfigT) -> ConfigT:

@@ -154,12 +154,41 @@ def test_what_stood_alone_in_front_is_called_as_help_calls_it(capsys):
     assert second.endswith("check --root and --root.images")
 
 
-def test_ctrl_c_is_status_130(capsys):
+@dataclass(frozen=True, kw_only=True)
+class Resumable:
+    """Tests.
+
+    Args:
+        root: of the data.
+        output: folder.
+        resume: go on.
+    """
+
+    root: str
+    output: str
+    resume: bool = False
+
+
+@pytest.mark.parametrize(
+    ("written", "advice"),
+    [
+        ("", "the same options and --resume"),
+        ("root: x\n", "ofa-det test --config {file} --resume"),
+        ("latency_cap_ms: 40\n", "the same options and --resume"),  # Of another command, as the quickstart's build.
+    ],
+)
+def test_ctrl_c_is_status_130_and_tells_how_to_go_on(capsys, tmp_path, written, advice):
     def interrupt(options):
         raise KeyboardInterrupt
 
-    assert run_with("--root", "x", action=interrupt)[0] == 130
-    assert capsys.readouterr().err == "ofa-det test: interrupted; go on with the same options and --resume\n"
+    main = command("test", "Tests.", Resumable, interrupt)
+    file = tmp_path / "config.yaml"
+    if written:
+        file.write_text(written)
+    assert main(["--root", "x", "--output", str(tmp_path)]) == 130
+    expected = advice.format(file=file)
+    separator = ": " if "--config" in expected else " "
+    assert capsys.readouterr().err == f"ofa-det test: interrupted; go on with{separator}{expected}\n"
 
 
 def test_a_command_for_one_process_is_refused_under_torchrun(capsys, torchrun):
