@@ -94,6 +94,10 @@ ENTRIES: Mapping[str, Mapping[str, Any]] = {
         "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
         "anchors": {"source": "scaled"}, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1,
     },
+    "lite0_ssd_iou": {
+        "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
+        "assigner": OLD_ASSIGNER,
+    },
     "lite0_ssd_slow": {
         "space": "efficientnet_lite0_ssd", "subnet": LITE0_SSD, "pretrained": "efficientnet_lite0",
         "anchors": {"source": "scaled"}, "assigner": PEER_ASSIGNER, "losses": SMOOTH_L1,
