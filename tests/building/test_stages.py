@@ -11,7 +11,7 @@ import pytest
 from ofa_det.artefacts.build_record import BuildFolder
 from ofa_det.artefacts.ledger import Ledger
 from ofa_det.building.progress import BuildProgress, Pace, Reached, clock, watch_labels, watch_search, watch_training
-from ofa_det.building.stages import Stages, repeating_command
+from ofa_det.building.stages import LEDGER_FILE, Stages, is_planned, repeating_command
 from ofa_det.data.augmentation_config import AugmentationConfig
 from ofa_det.data.loading import training_loader
 from ofa_det.data.splits import DataConfig, open_split
@@ -247,3 +247,11 @@ def test_a_labelling_is_followed_by_its_parts(tmp_path: Path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert watch() == Reached(done=3, total=4, text="3 of 4 parts")
+
+
+def test_a_build_is_one_from_its_plan_on(new_stages, tmp_path: Path):
+    ledger = tmp_path / LEDGER_FILE
+    assert not is_planned(ledger)
+    for name, planned in (("inspection", False), ("plan", True)):
+        new_stages().run(name, lambda: None, writes=[])
+        assert is_planned(ledger) == planned

@@ -64,7 +64,7 @@ def test_mistakes_are_one_line(options, message, tmp_path, capsys, monkeypatch):
 
 
 def test_a_folder_with_a_build_is_refused(tmp_path, tiny_root, capsys):
-    (tmp_path / "build.jsonl").write_text('{"schema_version": 2, "identity": {}}\n{"stage": "inspection"}\n')
+    (tmp_path / "build.jsonl").write_text('{"schema_version": 2, "identity": {}}\n{"stage": "plan"}\n')
     assert main([str(tiny_root), "--latency_cap_ms", "40", "--output", str(tmp_path)]) == 2
     assert f"expected a new --output, found a build in {tmp_path}; pass --resume" in capsys.readouterr().err
 
